@@ -1,13 +1,57 @@
-# The two commands a newcomer needs: `make demo` and `make test`. Everything else is a part of them.
+# The two commands a newcomer needs are `make demo` and `make test`; the rest are their parts.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check fix venv browser bench clean
+.PHONY: help demo test lint types imports unit fix bench browser clean
 
-demo: venv  ## create -> agent -> report on procedural faces, no account and no network
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime  ## create -> agent -> report on procedural faces, with no account and no network
 	$(BIN)/python docs/demo.py
 
-test: check  ## everything CI runs
+test: lint types imports unit  ## everything CI runs
 
-venv: $(VENV)/ready
+lint: $(VENV)/.dev  ## style, formatting, docstrings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev  ## data flows one way; torch, wandb and the network stay in their layers
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev browser  ## every test, the slow ones included
+	$(BIN)/python -m pytest
+
+fix: $(VENV)/.dev  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev  ## every benchmark; each prints ratios against the alternative
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The report is tested in a real browser. Without one those tests say so and are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else echo "No chromium found: the browser tests will be skipped. Install Debian's chromium to run them."; fi; }
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) || { echo "Python >= 3.11 with venv is needed: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable . --group dev
+	touch $(VENV)/.runtime $@
+
+clean:  ## forget the environment, the caches and the demo
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis demo
