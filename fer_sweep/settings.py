@@ -94,12 +94,17 @@ def load_settings(
             "or use --local for a server of your own with no account."
         )
     return Settings(
-        home=Path(home or env.get("FERSWEEP_DIR") or str(file.get("home") or ".fersweep")).absolute(),
+        home=Path(
+            home or env.get("FERSWEEP_DIR") or str(file.get("home") or ".fersweep")
+        ).absolute(),
         data=data or env.get("FERSWEEP_DATA") or _text(file.get("data")),
         local=local,
         base_url="" if local else base_url,
         api_key="" if local else api_key,
-        entity=entity or env.get("WANDB_ENTITY") or _text(file.get("entity")) or ("local" if local else ""),
+        entity=entity
+        or env.get("WANDB_ENTITY")
+        or _text(file.get("entity"))
+        or ("local" if local else ""),
         project=project or env.get("WANDB_PROJECT") or _text(file.get("project")) or "fersweep",
     )
 

@@ -45,7 +45,10 @@ class TrainConfig(BaseModel):
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Peak learning rate.")
     batch_size: int = Field(128, ge=1, le=65536, description="Images per optimizer step.")
     dropout: float = Field(
-        0.0, ge=0, le=0.95, description="Dropout before the classifier; half of it after each stage."
+        0.0,
+        ge=0,
+        le=0.95,
+        description="Dropout before the classifier; half of it after each stage.",
     )
     weight_decay: float = Field(
         0.0, ge=0, le=1, description="Decoupled for adamw, L2 in the gradient for adam and sgd."
@@ -145,7 +148,11 @@ def _text_for_number(value: str) -> str:
     plain = f"{number:.10f}".rstrip("0").rstrip(".") if abs(number) < 1 else f"{number:g}"
     mantissa, _, exponent = value.lower().partition("e")
     yaml_form = f" or {mantissa}.0e{exponent}" if exponent and "." not in mantissa else ""
-    reason = f" YAML reads {value} as text: write {plain}{yaml_form}." if exponent else f" Write {plain}."
+    reason = (
+        f" YAML reads {value} as text: write {plain}{yaml_form}."
+        if exponent
+        else f" Write {plain}."
+    )
     return f"must be a number (got the text {value!r}).{reason}"
 
 

@@ -13,7 +13,9 @@ from fer_sweep.cli.options import Data, Home, Json
 if TYPE_CHECKING:
     from fer_sweep.data import FaceSet
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check a data set, or generate one.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Check a data set, or generate one."
+)
 
 
 @app.command("info", epilog="Example: fersweep data info --data fer2013.csv")
@@ -33,7 +35,10 @@ def info(
     settings = load_settings(home=home, data=data)
     with progress("Reading") as step:
         faces = load_faces(
-            settings.data, cache=settings.home / "cache", drop_duplicates=drop_duplicates, progress=step
+            settings.data,
+            cache=settings.home / "cache",
+            drop_duplicates=drop_duplicates,
+            progress=step,
         )
     if as_json:
         print(json.dumps(_summary(faces)))
@@ -44,7 +49,9 @@ def info(
 @app.command("faces", epilog="Example: fersweep data faces faces/fer2013.csv --n 6000 --seed 1")
 def faces(
     output: Annotated[Path, typer.Argument(help="The CSV file to write, in Kaggle's format.")],
-    n: Annotated[int, typer.Option(min=70, help="Images in all: 80 % train, 10 % val, 10 % test.")] = 6000,
+    n: Annotated[
+        int, typer.Option(min=70, help="Images in all: 80 % train, 10 % val, 10 % test.")
+    ] = 6000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same faces.")] = 0,
     difficulty: Annotated[
         float | None, typer.Option(min=0, max=1, help="0 clean studio shots, 1 as hard as FER2013.")
@@ -71,7 +78,10 @@ def _summary(faces: FaceSet) -> dict[str, object]:
     from fer_sweep.data import CLASSES, SPLITS
 
     counts = {
-        split: {name: int((faces.labels[faces.indices(split)] == k).sum()) for k, name in enumerate(CLASSES)}
+        split: {
+            name: int((faces.labels[faces.indices(split)] == k).sum())
+            for k, name in enumerate(CLASSES)
+        }
         for split in SPLITS
     }
     return {
