@@ -1,0 +1,98 @@
+"""Runs every rule over every run, and gives each run one headline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from fer_sweep.diagnosis.registry import all_rules
+from fer_sweep.diagnosis.rule import VERDICTS, Finding, Peers, Severity, Verdict
+from fer_sweep.history import History, best_epoch
+
+_MIN_PEERS = 4
+_UNFINISHED = ("running", "pending", "preempting", "preempted")
+_SEVERITY_ORDER = (Severity.ERROR, Severity.WARN, Severity.INFO)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was found about one run.
+
+    Attributes:
+        run_id: The run.
+        run_name: Its name.
+        verdict: The headline.
+        findings: Worst first, then by code.
+        provisional: True when the headline could change with more epochs, rows or metrics.
+        notes: What was assumed, and why it is provisional.
+    """
+
+    run_id: str
+    run_name: str
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    provisional: bool
+    notes: tuple[str, ...]
+
+
+def diagnose(histories: Sequence[History]) -> list[Diagnosis]:
+    """Diagnose runs; those given together are each other's peers.
+
+    Returns:
+        One diagnosis per history, in the same order.
+    """
+    peers = _peers(histories)
+    return [_diagnose(history, peers) for history in histories]
+
+
+def _peers(histories: Sequence[History]) -> Peers:
+    best = [found.accuracy for history in histories if (found := best_epoch(history)) is not None]
+    return Peers(median_accuracy=median(best) if len(best) >= _MIN_PEERS else None)
+
+
+def _diagnose(history: History, peers: Peers) -> Diagnosis:
+    found = [finding for rule in all_rules() if (finding := rule.check(history, peers)) is not None]
+    reasons = _why_provisional(history, found)
+    findings = [replace(f, provisional=bool(reasons) and f.code != "FS402") for f in found]
+    findings.sort(key=lambda f: (_SEVERITY_ORDER.index(f.severity), f.code))
+    verdict = headline(history, findings)
+    firm = verdict in (Verdict.FAILED, Verdict.DIVERGED)
+    return Diagnosis(
+        run_id=history.run_id,
+        run_name=history.run_name,
+        verdict=verdict,
+        findings=tuple(findings),
+        provisional=bool(reasons) and not firm,
+        notes=(*history.notes, *reasons, *_assumptions(history)),
+    )
+
+
+def headline(history: History, findings: Sequence[Finding]) -> Verdict:
+    """The first verdict, in order of precedence, that applies."""
+    brought = {rule.code: rule.verdict for rule in all_rules()}
+    applying = {brought[finding.code] for finding in findings}
+    if history.state in ("failed", "crashed") or history.summary.get("failure/cause"):
+        applying.add(Verdict.FAILED)
+    return next((verdict for verdict in VERDICTS if verdict in applying), Verdict.HEALTHY)
+
+
+def _why_provisional(history: History, findings: Sequence[Finding]) -> list[str]:
+    reasons = []
+    if history.incomplete:
+        reasons.append(f"{history.rows_read} of {history.rows_expected} rows were read")
+    if history.state in _UNFINISHED:
+        reasons.append(f"the run is {history.state}")
+    if history.state == "killed":
+        reasons.append("the run was stopped early")
+    if any(finding.code == "FS001" for finding in findings):
+        reasons.append("too few epochs or metrics for a firm verdict")
+    return reasons
+
+
+def _assumptions(history: History) -> list[str]:
+    if not history.sizes_assumed or not history.length:
+        return []
+    return [
+        f"standard errors assume FER2013's {history.n_train:,} training and {history.n_val:,} validation images"
+    ]
