@@ -48,7 +48,7 @@ def regularise(history: History, *, best: int) -> tuple[Change, ...]:
     if smaller:
         changes.append(Change("arch", smaller, "less capacity to memorise with"))
     epochs = max(math.ceil(1.3 * best), best + 2)
-    if epochs < history.length:
+    if epochs < history.epochs_done:
         changes.append(
             Change("epochs", (epochs,), f"the best epoch was {best}; keep its checkpoint")
         )
@@ -57,7 +57,7 @@ def regularise(history: History, *, best: int) -> tuple[Change, ...]:
 
 def train_longer(history: History) -> tuple[Change, ...]:
     """For a run that stopped while it was improving."""
-    length = max(history.length, 1)
+    length = max(history.epochs_done, 1)
     changes = [Change("epochs", (math.ceil(1.5 * length), 2 * length), f"now {length}")]
     rate = number(history, "learning_rate")
     if rate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -71,20 +71,24 @@ Row = dict[str, float]
 
 def _group(rows: list[Row]) -> tuple[list[tuple[int, list[Row]]], list[str]]:
     """Rows by epoch number, in order, with notes."""
-    if any(math.isfinite(row.get("epoch", math.nan)) for row in rows):
+    if any(_is_epoch(row.get("epoch")) for row in rows):
         return _group_by_epoch(rows)
     groups = _group_by_order(rows)
     notes = ["rows were joined by order: no epoch was logged"] if len(groups) < len(rows) else []
     return list(enumerate(groups, start=1)), notes
 
 
+def _is_epoch(value: float | None) -> TypeGuard[float]:
+    return value is not None and abs(value) < 1e9  # NaN is not below anything
+
+
 def _group_by_epoch(rows: list[Row]) -> tuple[list[tuple[int, list[Row]]], list[str]]:
-    first = next(row["epoch"] for row in rows if math.isfinite(row.get("epoch", math.nan)))
+    first = next(row["epoch"] for row in rows if _is_epoch(row.get("epoch")))
     groups: dict[int, list[Row]] = {}
     current = math.ceil(first)
     for row in rows:
-        value = row.get("epoch", math.nan)
-        current = math.ceil(value) if math.isfinite(value) else current
+        value = row.get("epoch")
+        current = math.ceil(value) if _is_epoch(value) else current
         metrics = {name: v for name, v in row.items() if name != "epoch"}
         if metrics:
             groups.setdefault(current, []).append(metrics)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_sweep.history.names import METRICS
 from fer_sweep.history.statistics import Floats, standard_error
 
 FER2013_SIZES = (28_709, 3_589)
@@ -58,8 +59,14 @@ class History:
 
     @property
     def length(self) -> int:
-        """Number of epochs T."""
+        """Number of rows T."""
         return max((len(values) for values in self.columns.values()), default=0)
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of rows with at least one finite training or validation metric."""
+        values = [self.columns[name] for name in METRICS if name in self.columns]
+        return int(np.isfinite(values).any(axis=0).sum()) if values else 0
 
     @property
     def epochs(self) -> NDArray[np.int64]:

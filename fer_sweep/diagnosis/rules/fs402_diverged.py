@@ -69,7 +69,7 @@ def _finding(history: History, message: str, *, onset: int | None) -> Finding:
         message=message,
         evidence={} if onset is None else {"onset": onset},
         threshold="no NaN or Infinity that stays; training loss not above 1.2 × its minimum and its first epoch",
-        epochs_used=history.length,
+        epochs_used=history.epochs_done,
         marked=() if onset is None else tuple(int(e) for e in epochs[epochs >= onset]),
         onset=onset,
         remedies=calm_down(history),
