@@ -127,7 +127,7 @@ class Parameter:
         return low, high
 
     def _unrounded_bounds(self) -> tuple[float, float]:
-        if self.is_logarithmic:
+        if self.distribution in _EXPONENT_BOUNDS:
             low, high = self.log_bounds
             return math.exp(min(low, _MAX_EXPONENT)), math.exp(min(high, _MAX_EXPONENT))
         if self.distribution in ("normal", "q_normal"):
