@@ -1,0 +1,307 @@
+"""The supervisor: one worker process per slot, kept alive, counted, shown, and always cleaned up.
+
+One thread decides. Reader threads and signal handlers only put what happened into its queue, so there are
+no locks and no order of events to get wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from fer_sweep.agent.board import Board
+from fer_sweep.agent.machine import Machine, this_machine
+from fer_sweep.agent.messages import Drain, Event, StopNow
+from fer_sweep.agent.report import AgentReport, TrialRecord
+from fer_sweep.agent.seat import SlotSeat, Tokens
+from fer_sweep.agent.signals import caught_signals
+from fer_sweep.agent.slots import SlotPlan, plan_slots
+from fer_sweep.agent.view import View, make_view
+from fer_sweep.agent.worker import WorkerOptions
+from fer_sweep.errors import ExitCode, FersweepError
+from fer_sweep.tracking import (
+    Connection,
+    SweepInfo,
+    SweepRef,
+    check_client,
+    client_environment,
+    fetch_sweep,
+)
+
+STOP_GRACE_S = 30.0
+"""From "stop now" to SIGKILL: a batch of the largest network on a CPU, and closing the run."""
+
+_TICK_S = 0.2
+_ENDED = ("FINISHED", "CANCELED")
+
+
+class WorkersFailedError(FersweepError):
+    """No worker could start; the text is what they said, once.
+
+    Args:
+        message: The workers' own error.
+        exit_code: What the command ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = ExitCode(exit_code)
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """What ``fersweep agent`` was asked to do.
+
+    Attributes:
+        connection: A checked connection; its server must outlive the agent.
+        sweep: Whose trials to run.
+        home: The project's ``.fersweep`` folder: logs, checkpoints, caches.
+        data: As in ``load_faces``.
+        gpus: As in ``plan_slots``.
+        workers: As in ``plan_slots``.
+        count: Run exactly this many trials, over all slots; None until the sweep is done.
+        worker_command: How a worker is started; its arguments are appended.
+        stop_grace_s: Seconds a worker may take to stop before it is killed.
+    """
+
+    connection: Connection
+    sweep: SweepRef
+    home: Path
+    data: str | None = None
+    gpus: str | None = None
+    workers: int | None = None
+    count: int | None = None
+    worker_command: Sequence[str] = field(default=(sys.executable, "-m", "fer_sweep.agent.worker"))
+    stop_grace_s: float = STOP_GRACE_S
+
+
+class _Phase(IntEnum):
+    """How far the agent is on its way out; each Ctrl-C goes one further."""
+
+    WORK = 0
+    DRAIN = 1
+    STOP = 2
+    KILL = 3
+
+
+def run_agent(
+    options: AgentOptions,
+    *,
+    view: View | None = None,
+    machine: Machine | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AgentReport:
+    """Run trials of a sweep on every slot of this machine until it is done.
+
+    Ctrl-C once lets the trials in hand finish, twice stops them, three times kills the workers; SIGTERM and
+    SIGHUP act like the second. No process is left behind, whatever happens.
+
+    Args:
+        options: What to do.
+        view: How to talk; by default what suits stderr.
+        machine: Devices and cores; by default this machine's.
+        environ: The environment of the workers; by default this process's.
+
+    Raises:
+        DeviceError: If a GPU that was asked for is not there.
+        TrackingError: If the sweep cannot be read.
+        WorkersFailedError: If no worker could start.
+    """
+    check_client()
+    environ = os.environ if environ is None else environ
+    info = fetch_sweep(options.connection, options.sweep)
+    left = _trials_left(info, options.count)
+    plan = plan_slots(
+        gpus=options.gpus,
+        workers=options.workers,
+        machine=machine or this_machine(),
+        environ=environ,
+        at_most=left,
+    )
+    view = view or make_view(sys.stderr)
+    if info.state in _ENDED:
+        view.say(f"sweep {options.sweep.path} is {info.state.lower()}: nothing to run.")
+        return AgentReport(options.sweep, (), 0.0, 0.0, plan.on_gpu)
+    view.say(f"sweep {options.sweep.path} ({info.method}): {plan.note}.")
+    return Supervisor(options, plan, view, environ, left).run()
+
+
+def _trials_left(info: SweepInfo, count: int | None) -> int | None:
+    open_cells = None if info.expected is None else max(0, info.expected - info.run_count)
+    known = [number for number in (open_cells, count) if number is not None]
+    return min(known) if known else None
+
+
+class Supervisor:
+    """Runs the slots of one agent.
+
+    Args:
+        options: What to do.
+        plan: The slots.
+        view: How to talk.
+        environ: The environment of the workers.
+        left: Trials that may be started, for the view; None when nobody knows.
+    """
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        plan: SlotPlan,
+        view: View,
+        environ: Mapping[str, str],
+        left: int | None,
+    ) -> None:
+        self._options = options
+        self._plan = plan
+        self._view = view
+        self._phase = _Phase.WORK
+        self._signal: int | None = None
+        self._kill_at: float | None = None
+        self._inbox: SimpleQueue[tuple[int, Event | int | None]] = SimpleQueue()
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._board = Board([slot.label for slot in plan.slots], left)
+        tokens = Tokens(options.count)
+        worker = WorkerOptions(options.sweep, options.data, options.home)
+        command = [*options.worker_command, *worker.arguments()]
+        base = client_environment(options.connection, options.home, environ)
+        self._seats = [
+            SlotSeat(
+                slot=slot,
+                command=command,
+                env={**base, **slot.env},
+                log=options.home / "logs" / f"{_file_name(slot.label)}.log",
+                connection=options.connection,
+                sweep=options.sweep,
+                tokens=tokens,
+                report=partial(self._report, index),
+            )
+            for index, slot in enumerate(plan.slots)
+        ]
+
+    def run(self) -> AgentReport:
+        """Start the workers and stay until the last one is gone."""
+        begun = time.monotonic()
+        self._options.home.mkdir(parents=True, exist_ok=True)
+        with caught_signals(self._signals.put):
+            self._view.open(self._board)
+            try:
+                for seat in self._seats:
+                    seat.start()
+                while not all(seat.closed for seat in self._seats):
+                    self._step()
+            finally:
+                for seat in self._seats:
+                    seat.destroy()
+                self._view.close()
+        self._raise_if_none_started()
+        return AgentReport(
+            sweep=self._options.sweep,
+            trials=tuple(self._in_order()),
+            wall_s=time.monotonic() - begun,
+            worker_s=sum(seat.worker_s for seat in self._seats),
+            on_gpu=self._plan.on_gpu,
+            problems=tuple(seat.problem for seat in self._seats if seat.problem),
+            signal=self._signal,
+            gave_up=all(seat.problem for seat in self._seats),
+        )
+
+    def _report(self, index: int, happened: Event | int) -> None:
+        """Called by reader threads: an event, or the return code of a worker that ended."""
+        self._inbox.put((index, happened))
+
+    def _step(self) -> None:
+        try:
+            index, happened = self._inbox.get(timeout=_TICK_S)
+        except Empty:
+            pass
+        else:
+            self._handle(index, happened)
+        while not self._signals.empty():
+            self._advance(self._signals.get())
+        now = time.monotonic()
+        for seat in self._seats:
+            seat.restart_if_due(now)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._enter(_Phase.KILL)
+        self._view.refresh()
+
+    def _handle(self, index: int, happened: Event | int | None) -> None:
+        seat = self._seats[index]
+        if isinstance(happened, int):
+            ended = seat.worker_ended(happened, stopping=self._phase >= _Phase.STOP)
+            if ended is not None:
+                self._board.end(index, ended)
+                self._view.event(index, ended)
+            self._board.seats[index].status = seat.status
+            for line in seat.take_news():
+                self._view.say(f"[{seat.slot.label}] {line}")
+        elif happened is not None:
+            seat.worker_said(happened)
+            self._board.apply(index, happened)
+            self._view.event(index, happened)
+
+    def _advance(self, number: int) -> None:
+        """One signal: Ctrl-C goes one phase further, SIGTERM and SIGHUP go to "stop now" at least."""
+        if number == signal.SIGINT:
+            target = _Phase(min(self._phase + 1, _Phase.KILL))
+        else:
+            target = max(self._phase, _Phase.STOP)
+        if target >= _Phase.STOP and self._signal is None:
+            self._signal = number
+        self._enter(target)
+
+    def _enter(self, phase: _Phase) -> None:
+        if phase == self._phase:
+            return
+        self._phase = phase
+        running = self._board.running
+        match phase:
+            case _Phase.DRAIN:
+                self._view.say(
+                    f"Ctrl-C: finishing {running} running trial{'' if running == 1 else 's'}, taking no more. "
+                    "Ctrl-C again stops them now."
+                )
+                for seat in self._seats:
+                    seat.leave(Drain())
+            case _Phase.STOP:
+                self._view.say("Stopping the trials now. Ctrl-C again kills the workers.")
+                self._kill_at = time.monotonic() + self._options.stop_grace_s
+                reason = f"stopped by the user ({_signal_name(self._signal)})"
+                for seat in self._seats:
+                    seat.leave(StopNow(reason))
+            case _Phase.KILL:
+                self._view.say("Killing the workers.")
+                self._kill_at = None
+                for seat in self._seats:
+                    seat.kill()
+            case _Phase.WORK:
+                pass
+
+    def _raise_if_none_started(self) -> None:
+        if any(seat.was_ready or seat.fatal is None for seat in self._seats):
+            return
+        fatal = [seat.fatal for seat in self._seats if seat.fatal]
+        lines = list(dict.fromkeys(event.message for event in fatal))
+        raise WorkersFailedError("\n".join(lines), fatal[0].exit_code)
+
+    def _in_order(self) -> list[TrialRecord]:
+        ended = [pair for seat in self._seats for pair in seat.trials]
+        return [record for _, record in sorted(ended, key=lambda pair: pair[0])]
+
+
+def _signal_name(number: int | None) -> str:
+    if number is None or number == signal.SIGINT:
+        return "Ctrl-C"
+    return signal.Signals(number).name
+
+
+def _file_name(label: str) -> str:
+    return label.replace(" ", "-").replace("/", "-")

@@ -1,0 +1,119 @@
+"""The seam between the agent and training: what a worker needs of torch, and nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fer_sweep.agent.messages import Cause
+from fer_sweep.train_config import TrainConfig
+
+
+class Result(Protocol):
+    """What training hands back; ``fer_sweep.train.TrainResult`` is one."""
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """Values for the run's summary."""
+
+    @property
+    def stopped(self) -> bool:
+        """True when ``should_stop`` ended it early."""
+
+
+class Trainer(Protocol):
+    """Trains one config after another on data loaded once."""
+
+    @property
+    def device(self) -> str:
+        """As shown to the user."""
+
+    def train(
+        self,
+        config: TrainConfig,
+        log: Callable[[dict[str, float]], None],
+        should_stop: Callable[[], bool],
+        *,
+        checkpoint: Path | None,
+        on_batch: Callable[[int, int], None] | None,
+    ) -> Result:
+        """Train one trial; see ``fer_sweep.train.train``."""
+
+    def cause(self, error: BaseException) -> Cause:
+        """Classify what a trial died of."""
+
+    def free_memory(self) -> None:
+        """Give back what a dead trial left on the device, so that the next one starts clean."""
+
+
+TrainerLoader = Callable[[str | None, Path], Trainer]
+"""Called once per worker with the data (as in ``load_faces``) and the folder for its cache."""
+
+
+class TorchTrainer:
+    """The real one: data resident on the device, torch imported once.
+
+    Args:
+        data: As in ``load_faces``.
+        cache: Where the parsed data is kept; shared by all workers.
+
+    Raises:
+        DataError: If the data cannot be used.
+    """
+
+    def __init__(self, data: str | None, cache: Path) -> None:
+        from fer_sweep.data import load_faces
+        from fer_sweep.train import ResidentData, choose_device
+
+        # The data first: reading it fails in a blink where torch needs seconds to start.
+        faces = load_faces(data, cache=cache)
+        self._device = choose_device()
+        self._data = ResidentData.from_faces(faces, self._device)
+
+    @property
+    def device(self) -> str:
+        """The GPU's name, or cpu."""
+        import torch
+
+        if self._device.type == "cuda":
+            return torch.cuda.get_device_name(self._device)
+        return self._device.type
+
+    def train(
+        self,
+        config: TrainConfig,
+        log: Callable[[dict[str, float]], None],
+        should_stop: Callable[[], bool],
+        *,
+        checkpoint: Path | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> Result:
+        """Train one trial on the resident data."""
+        from fer_sweep.train import train
+
+        return train(config, self._data, log, should_stop, checkpoint=checkpoint, on_batch=on_batch)
+
+    def cause(self, error: BaseException) -> Cause:
+        """Tell a full device and a diverged loss from an ordinary exception."""
+        import torch
+
+        from fer_sweep.train import NonFiniteLoss
+
+        if isinstance(error, NonFiniteLoss):
+            return "non-finite"
+        # The CPU allocator raises a bare RuntimeError; its text is all there is to go by.
+        on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        if on_cpu or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return "out-of-memory"
+        return "exception"
+
+    def free_memory(self) -> None:
+        """Empty torch's cache after the dead trial's tensors are gone."""
+        import gc
+
+        import torch
+
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

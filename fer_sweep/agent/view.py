@@ -1,0 +1,259 @@
+"""What the user sees while the agent works: a live table on a terminal, plain lines elsewhere.
+
+Both write to stderr; stdout is for data.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from fer_sweep.agent.board import Board, Seat, Trial
+from fer_sweep.agent.messages import EpochDone, Event, TrialEnded, TrialStarted
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+PLAIN_EVERY_S = 10.0
+_BAR = 12
+
+
+class View(Protocol):
+    """How the agent talks while it works."""
+
+    def open(self, board: Board) -> None:
+        """Begin to show ``board``."""
+
+    def event(self, index: int, event: Event) -> None:
+        """Slot ``index`` reported ``event``, which is on the board already."""
+
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+
+    def refresh(self) -> None:
+        """Called several times per second."""
+
+    def close(self) -> None:
+        """The board will not change any more."""
+
+
+def make_view(stream: IO[str]) -> View:
+    """The view that suits ``stream``: a live table on a terminal, else plain lines."""
+    return LiveView(stream) if stream.isatty() else PlainView(stream)
+
+
+class PlainView:
+    """One line per thing worth knowing; epochs at most every ten seconds per slot."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._board: Board | None = None
+        self._told: dict[int, float] = {}
+
+    def open(self, board: Board) -> None:
+        """Begin."""
+        self._board = board
+
+    def event(self, index: int, event: Event) -> None:
+        """Print the event if it is worth a line."""
+        assert self._board is not None
+        seat = self._board.seats[index]
+        match event:
+            case TrialStarted() if event.name:
+                self._line(seat, f"{event.name} started: {summarise_parameters(event.parameters)}")
+                self._told[index] = time.monotonic()
+            case EpochDone() if seat.trial and self._due(index, seat.trial):
+                self._line(seat, f"{seat.trial.name} {describe_epoch(seat.trial)}")
+            case TrialEnded():
+                self._line(seat, f"{describe_end(event)}; {describe_totals(self._board)}")
+            case _:
+                pass
+
+    def say(self, text: str) -> None:
+        """Print ``text``."""
+        print(text, file=self._stream, flush=True)
+
+    def refresh(self) -> None:
+        """Lines need no refresh."""
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+    def _due(self, index: int, trial: Trial) -> bool:
+        now = time.monotonic()
+        # The last epoch is told by the line that ends the trial.
+        if trial.epoch >= trial.epochs or now - self._told.get(index, -math.inf) < PLAIN_EVERY_S:
+            return False
+        self._told[index] = now
+        return True
+
+    def _line(self, seat: Seat, text: str) -> None:
+        self.say(f"[{seat.label}] {text}")
+
+
+class LiveView:
+    """A table with one line per slot, redrawn in place; messages scroll above it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console: Console = Console(file=stream)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+        self._board: Board | None = None
+
+    def open(self, board: Board) -> None:
+        """Begin to draw."""
+        self._board = board
+        self._live.start()
+        self.refresh()
+
+    def event(self, index: int, event: Event) -> None:
+        """Failed trials scroll by above the table; the rest is in it."""
+        assert self._board is not None
+        if isinstance(event, TrialEnded) and event.state == "failed":
+            self.say(f"[{self._board.seats[index].label}] {describe_end(event)}")
+
+    def say(self, text: str) -> None:
+        """Print above the table."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def refresh(self) -> None:
+        """Redraw."""
+        if self._board is not None:
+            self._live.update(_table(self._board), refresh=True)
+
+    def close(self) -> None:
+        """Leave the last table on the screen."""
+        self.refresh()
+        self._live.stop()
+
+
+def _table(board: Board) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("slot", "trial", "parameters", "epoch", "", "train", "val", "best", "left"):
+        right = title in ("epoch", "train", "val", "best", "left")
+        wide = title == "parameters"
+        table.add_column(
+            title,
+            justify="right" if right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio=1 if wide else None,
+        )
+    for seat in board.seats:
+        table.add_row(*(Text(cell) for cell in _cells(seat)))
+    return Group(table, Text(describe_totals(board), style="bold"))
+
+
+def _cells(seat: Seat) -> list[str]:
+    trial = seat.trial
+    if trial is None:
+        return [seat.label, seat.status]
+    row = trial.row
+    return [
+        seat.label,
+        trial.name,
+        summarise_parameters(trial.parameters),
+        f"{trial.epoch}/{trial.epochs or '?'}",
+        "━" * round(trial.fraction * _BAR) + "╌" * (_BAR - round(trial.fraction * _BAR)),
+        format_accuracy(row.get("train/accuracy")),
+        format_accuracy(row.get("val/accuracy")),
+        format_accuracy(row.get("best/val_accuracy")),
+        format_seconds(trial.eta_s(time.monotonic())),
+    ]
+
+
+def describe_epoch(trial: Trial) -> str:
+    """One epoch in words: train and validation accuracy, best so far, time left."""
+    row = trial.row
+    return (
+        f"epoch {trial.epoch}/{trial.epochs}: train {format_accuracy(row.get('train/accuracy'))}, "
+        f"val {format_accuracy(row.get('val/accuracy'))}, best {format_accuracy(row.get('best/val_accuracy'))}, "
+        f"{format_seconds(trial.eta_s(time.monotonic()))} left"
+    )
+
+
+def describe_end(ended: TrialEnded) -> str:
+    """How a trial ended, in one line."""
+    took = f"after {format_seconds(ended.seconds)}"
+    if ended.state == "finished":
+        return f"{ended.run_id} finished {took}: best val {format_accuracy(ended.best)}"
+    cause = f" ({ended.cause})" if ended.cause else ""
+    first_line = ended.message.splitlines()[0] if ended.message else ""
+    return f"{ended.run_id} {ended.state}{cause} {took}: {first_line}".rstrip(": ")
+
+
+def describe_totals(board: Board) -> str:
+    """Counts, best result, and how long it took and will take."""
+    parts = [f"{board.counts['finished']} finished"]
+    parts += [
+        f"{board.counts[state]} {state}" for state in ("failed", "killed") if board.counts[state]
+    ]
+    parts.append(f"{board.running} running")
+    if board.left is not None:
+        parts.append(f"{board.left} left")
+    if board.best is not None:
+        parts.append(f"best val {format_accuracy(board.best)} ({board.best_name})")
+    parts.append(f"{format_seconds(board.elapsed_s)} elapsed")
+    eta_s = board.eta_s()
+    if eta_s is not None and (board.running or board.left):
+        parts.append(f"about {format_seconds(eta_s)} to go")
+    return ", ".join(parts)
+
+
+def summarise_parameters(parameters: Mapping[str, Any]) -> str:
+    """The parameters in one short line, what varies first in people's minds first.
+
+    Example:
+        >>> summarise_parameters({"seed": 0, "learning_rate": 0.001, "arch": "cnn1"})
+        'cnn1 lr=0.001 seed=0'
+    """
+    short = {
+        "learning_rate": "lr",
+        "batch_size": "bs",
+        "weight_decay": "wd",
+        "label_smoothing": "ls",
+    }
+    order = ["arch", "learning_rate", "batch_size", "dropout", "weight_decay", "augment"]
+    names = [name for name in order if name in parameters]
+    names += [name for name in sorted(parameters) if name not in order]
+    texts = (_format_value(parameters[name]) for name in names)
+    return " ".join(
+        text if name == "arch" else f"{short.get(name, name)}={text}"
+        for name, text in zip(names, texts, strict=True)
+    )
+
+
+def _format_value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def format_accuracy(value: float | None) -> str:
+    """A fraction as percent; NaN stays visible."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f}%" if math.isfinite(value) else "nan"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """A duration as people say it.
+
+    Example:
+        >>> [format_seconds(s) for s in (4.2, 75, 3700)]
+        ['4 s', '1 min 15 s', '1 h 02 min']
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
