@@ -1,0 +1,205 @@
+"""The HTTP side: GraphQL, the stream of run data, run files. Every request proves that it knows the key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hmac
+import html
+import json
+import logging
+import secrets
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import DatabaseError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
+
+from fer_sweep.server import graphql
+from fer_sweep.server.files import ROUTE, RunFolder, partial_path, sign
+from fer_sweep.server.projects import find_project
+from fer_sweep.server.runs import find_run
+from fer_sweep.server.store import Store
+from fer_sweep.server.streams import receive
+from fer_sweep.server.wire import RequestError
+
+LOG = logging.getLogger(__name__)
+_NOT_FOUND = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fersweep</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>
+<h1>Nothing here</h1>
+<p><code>{path}</code> is not served. This is fersweep's local W&amp;B server: wandb clients talk to it,
+but it has no web pages. To see a sweep, run <code>fersweep report</code>.</p></html>
+"""
+
+
+def create_app(store: Store, *, clock: Callable[[], float] = time.time) -> Starlette:
+    """Build the web application of one database.
+
+    Args:
+        store: The open database.
+        clock: Tells the time in seconds since the epoch.
+    """
+    server = _Server(store, clock)
+    return Starlette(
+        routes=[
+            Route("/graphql", server.graphql, methods=["POST"]),
+            Route(
+                "/files/{entity}/{project}/{run}/file_stream", server.file_stream, methods=["POST"]
+            ),
+            Route(ROUTE + "/{entity}/{project}/{run}/{name:path}", server.upload, methods=["PUT"]),
+            Route(
+                ROUTE + "/{entity}/{project}/{run}/{name:path}",
+                server.download,
+                methods=["GET", "HEAD"],
+            ),
+            Route("/healthz", _healthz, methods=["GET"]),
+        ],
+        exception_handlers={404: _not_found, 405: _not_found, RequestError: _refused},
+    )
+
+
+class _Server:
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def graphql(self, request: Request) -> Response:
+        self._check_key(request)
+        body = await _read_json(request)
+        query, variables = body.get("query"), body.get("variables") or {}
+        if not isinstance(query, str) or not isinstance(variables, dict):
+            raise RequestError(
+                "graphql: the body must have a query and may have variables.", status=400
+            )
+        asked = graphql.Request(
+            query=query,
+            variables=variables,
+            operation=str(body.get("operationName") or ""),
+            base_url=str(request.base_url).rstrip("/"),
+            client=request.headers.get("user-agent", "unknown"),
+        )
+        answer = await run_in_threadpool(graphql.answer, self._store, asked, clock=self._clock)
+        return _json(answer.body, answer.status)
+
+    async def file_stream(self, request: Request) -> Response:
+        self._check_key(request)
+        body = await _read_json(request)
+        return await run_in_threadpool(self._receive, request.path_params, body)
+
+    def _receive(self, where: dict[str, str], body: dict[str, Any]) -> Response:
+        try:
+            with self._store.writing() as db:
+                project = find_project(db, where["entity"], where["project"])
+                run = project and find_run(db, project.id, where["run"])
+                if not run:
+                    path = "/".join((where["entity"], where["project"], where["run"]))
+                    raise RequestError(
+                        f"run {path}: no such run. It may have been deleted.", status=404
+                    )
+                receive(db, run, body, now=self._clock())
+        except DatabaseError as error:
+            message, status = graphql.explain_database_error(error)
+            raise RequestError(message, status=status) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            LOG.exception("file_stream of run %s", where["run"])
+            raise RequestError(
+                f"file_stream: not what wandb sends ({error!r}).", status=400
+            ) from error
+        return _json({"stopped": bool(run.stop_requested), "exitcode": None, "limits": {}})
+
+    async def upload(self, request: Request) -> Response:
+        path = self._locate(request)
+        part = partial_path(path, secrets.token_hex(4))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                async for chunk in request.stream():
+                    stream.write(chunk)
+            part.replace(path)
+        except OSError as error:
+            raise RequestError(
+                f"{path}: cannot be written ({error.strerror}).", status=400
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return Response()
+
+    async def download(self, request: Request) -> Response:
+        path = self._locate(request)
+        if not path.is_file():
+            raise RequestError(
+                f"file {request.path_params['name']!r}: the run has no such file.", status=404
+            )
+        # Never shown by a browser: a run's file could be a page with scripts in it.
+        return FileResponse(path, content_disposition_type="attachment", filename=path.name)
+
+    def _locate(self, request: Request) -> Path:
+        where = request.path_params
+        path = f"{ROUTE}/{where['entity']}/{where['project']}/{where['run']}/{where['name']}"
+        signature = request.query_params.get("signature", "")
+        if not hmac.compare_digest(signature.encode(), sign(self._store.api_key, path).encode()):
+            self._check_key(request)
+        return RunFolder(self._store.files, where["entity"], where["project"], where["run"]).locate(
+            where["name"]
+        )
+
+    def _check_key(self, request: Request) -> None:
+        key = _basic_password(request.headers.get("authorization", ""))
+        if not hmac.compare_digest(key.encode(), self._store.api_key.encode()):
+            raise RequestError(
+                f"{request.base_url}: wrong API key. Set WANDB_API_KEY to the key that `fersweep serve` prints.",
+                status=401,
+            )
+
+
+def _basic_password(header: str) -> str:
+    """The password of HTTP basic authentication, which is where wandb puts its key."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(encoded).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    raw = await request.body()
+    try:
+        if request.headers.get("content-encoding") == "gzip":
+            raw = gzip.decompress(raw)
+        body = json.loads(raw or b"{}")
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise RequestError(
+            f"{request.url.path}: the body is not JSON ({error}).", status=400
+        ) from error
+    if not isinstance(body, dict):
+        raise RequestError(f"{request.url.path}: the body must be a JSON object.", status=400)
+    return body
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    """Answer as JSON; unlike Starlette's own class, with NaN and Infinity as wandb writes them."""
+    return Response(json.dumps(body), status, media_type="application/json")
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, RequestError) else 400
+    return _json({"error": str(error), "errors": [{"message": str(error)}]}, status)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    LOG.info("%s %s: not served", request.method, request.url.path)
+    return HTMLResponse(_NOT_FOUND.format(path=html.escape(request.url.path)), 404)
+
+
+async def _healthz(_request: Request) -> Response:
+    return _json({"status": "ok"})

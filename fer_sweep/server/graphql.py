@@ -1,0 +1,289 @@
+"""GraphQL over the schema: unknown operations are refused by name, unknown fields of known types are null.
+
+Clients newer than this server ask for fields it has never heard of. Their generated code fails on a key
+that is missing, but takes null; so such fields are answered with null and logged, and only an operation
+that does not exist is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import graphql as gql
+import sqlalchemy as sa
+from graphql.pyutils import Undefined
+from sqlalchemy.exc import DatabaseError
+
+from fer_sweep.errors import ConfigError
+from fer_sweep.server.nodes import Context
+from fer_sweep.server.operations import Mutations, Queries
+from fer_sweep.server.store import Store
+from fer_sweep.server.wire import RequestError
+
+LOG = logging.getLogger(__name__)
+_NULL_FIELD = "_unserved"
+_REFUSED, _BUSY = 400, 503
+_EXPECTED = (RequestError, ConfigError)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One GraphQL request.
+
+    Attributes:
+        query: The document.
+        variables: Its variables.
+        operation: Name of the operation to run; empty (as wandb sends) for the only one.
+        base_url: The server's address as the client knows it.
+        client: The client's ``User-Agent``.
+    """
+
+    query: str
+    variables: Mapping[str, Any]
+    operation: str
+    base_url: str
+    client: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """HTTP status and body of the answer."""
+
+    status: int
+    body: Mapping[str, Any]
+
+
+class _RolledBackError(Exception):
+    """Carries a mutation's result with errors out of its transaction, which it undoes."""
+
+    def __init__(self, result: gql.ExecutionResult) -> None:
+        self.result = result
+
+
+def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.time) -> Answer:
+    """Run one operation in one transaction; a mutation with any error leaves nothing behind."""
+    try:
+        document, unknown = _prepare(request.query)
+        operation = gql.get_operation_ast(document, request.operation or None)
+        if operation is None:
+            raise RequestError(
+                "graphql: the request does not say which of its operations to run.", status=_REFUSED
+            )
+        for name in unknown:
+            LOG.warning(
+                "%s asked for %s, which is not served here: answered with null",
+                request.client,
+                name,
+            )
+        return _run(store, request, document, operation, now=clock())
+    except gql.GraphQLSyntaxError as error:
+        return _refuse(f"graphql: syntax error ({error.message}).", _REFUSED)
+    except RequestError as error:
+        LOG.warning("refused %s: %s", request.client, error)
+        return _refuse(str(error), error.status)
+
+
+def _run(
+    store: Store,
+    request: Request,
+    document: gql.DocumentNode,
+    operation: gql.OperationDefinitionNode,
+    *,
+    now: float,
+) -> Answer:
+    is_mutation = operation.operation == gql.OperationType.MUTATION
+    _check_served(operation, request.client)
+    transaction: Callable[[], AbstractContextManager[sa.Connection]]
+    transaction = store.writing if is_mutation else store.reading
+    try:
+        with transaction() as db:
+            context = Context(store, db, request.base_url, now)
+            result = gql.execute_sync(
+                _schema(),
+                document,
+                root_value=Mutations(context) if is_mutation else Queries(context),
+                variable_values=dict(request.variables),
+                operation_name=request.operation or None,
+                field_resolver=_resolve,
+            )
+            if is_mutation and result.errors:
+                raise _RolledBackError(result)
+    except _RolledBackError as rolled_back:
+        result = rolled_back.result
+    except DatabaseError as error:  # at BEGIN or COMMIT
+        return _refuse(*explain_database_error(error))
+    return _report(result, request)
+
+
+def _report(result: gql.ExecutionResult, request: Request) -> Answer:
+    if not result.errors:
+        return Answer(200, {"data": result.data})
+    status, errors = 200, []
+    for error in result.errors:
+        message, error_status = _explain(error, request)
+        status = max(status, error_status)
+        errors.append({"message": message, "path": list(error.path or ())})
+    return Answer(status, {"data": result.data, "errors": errors})
+
+
+def _explain(error: gql.GraphQLError, request: Request) -> tuple[str, int]:
+    cause = error.original_error
+    if isinstance(cause, _EXPECTED):
+        LOG.warning("refused %s: %s", request.client, cause)
+        return str(cause), cause.status if isinstance(cause, RequestError) else 200
+    if isinstance(cause, DatabaseError):
+        return explain_database_error(cause)
+    if cause is None:
+        return f"graphql: {error.message}", _REFUSED
+    # A bug of ours. Never a 5xx: wandb would repeat the request for minutes.
+    LOG.error("bug in field %s", error.path, exc_info=cause)
+    return (
+        f"fersweep's local server: internal error ({type(cause).__name__}: {cause}). Please report it.",
+        _REFUSED,
+    )
+
+
+def explain_database_error(error: DatabaseError) -> tuple[str, int]:
+    """What to tell the client when the database fails, and the HTTP status.
+
+    A database that is only busy is a 503, which clients repeat; a full disk is not, or they would hang.
+    """
+    if isinstance(error.orig, Exception) and "locked" in str(error.orig):
+        return "server: the database is busy. Try again.", _BUSY
+    LOG.error("database error", exc_info=error)
+    return f"server: the database cannot be written ({error.orig}). Free some disk space.", _REFUSED
+
+
+def _refuse(message: str, status: int) -> Answer:
+    return Answer(status, {"data": None, "errors": [{"message": message}]})
+
+
+def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
+    """Refuse an operation none of whose fields may be silently null.
+
+    Raises:
+        RequestError: If it uses a query or mutation that the schema does not have.
+    """
+    schema = _schema()
+    root = (
+        schema.mutation_type
+        if operation.operation == gql.OperationType.MUTATION
+        else schema.query_type
+    )
+    known = root.fields if root and operation.operation != gql.OperationType.SUBSCRIPTION else {}
+    for selection in operation.selection_set.selections:
+        name = selection.name.value if isinstance(selection, gql.FieldNode) else "__typename"
+        if name not in known and not name.startswith("__"):
+            title = operation.name.value if operation.name else name
+            raise RequestError(
+                f'server: GraphQL operation "{title}" ({name}) is not served by fersweep\'s local server '
+                f"(client {client}). It serves runs, histories, run files, sweeps and agents; "
+                "artifacts, tables and reports need a server of W&B."
+            )
+
+
+def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+    """Find a field's value: see `fer_sweep.server.nodes`."""
+    if isinstance(source, Mapping):
+        return source.get(info.field_name)
+    name = _snake_case(info.field_name)
+    owner = source if hasattr(source, name) else source.record
+    value = getattr(owner, name)
+    if not callable(value):
+        return value
+    if isinstance(source, Mutations):
+        return value(_drop_unset(arguments.get("input") or {}))
+    return value(**{_snake_case(key): argument for key, argument in arguments.items()})
+
+
+@lru_cache(maxsize=1024)
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda match: "_" + match[0].lower(), name)
+
+
+def _drop_unset(value: Any) -> Any:
+    """Remove what the client left out: omitted variables inside an input literal are "undefined"."""
+    if isinstance(value, Mapping):
+        return {key: _drop_unset(item) for key, item in value.items() if item is not Undefined}
+    if isinstance(value, list | tuple):
+        return [_drop_unset(item) for item in value if item is not Undefined]
+    return value
+
+
+@lru_cache(maxsize=1)
+def _schema() -> gql.GraphQLSchema:
+    schema = gql.build_schema(
+        files("fer_sweep.server").joinpath("schema.graphql").read_text("utf-8")
+    )
+    anything = schema.type_map["JSON"]
+    assert isinstance(anything, gql.GraphQLScalarType)
+    for kind in schema.type_map.values():
+        if isinstance(kind, gql.GraphQLObjectType) and not kind.name.startswith("__"):
+            kind.fields[_NULL_FIELD] = gql.GraphQLField(anything, resolve=lambda *_: None)
+    return schema
+
+
+@lru_cache(maxsize=512)
+def _prepare(query: str) -> tuple[gql.DocumentNode, tuple[str, ...]]:
+    """Parse a document and make it fit the schema; also returns the fields that became null."""
+    document = gql.parse(query)
+    types = gql.TypeInfo(_schema())
+    fitting = _FitToSchema(types)
+    return gql.visit(document, gql.TypeInfoVisitor(types, fitting)), tuple(fitting.unknown)
+
+
+class _FitToSchema(gql.Visitor):
+    """Turns unknown fields into ``key: _unserved`` and unknown types of variables into ``JSON``."""
+
+    def __init__(self, types: gql.TypeInfo) -> None:
+        super().__init__()
+        self.unknown: list[str] = []
+        self._types = types
+
+    def enter_field(self, node: gql.FieldNode, *_: Any) -> gql.FieldNode | None:
+        parent, name = self._types.get_parent_type(), node.name.value
+        if (
+            not isinstance(parent, gql.GraphQLObjectType)
+            or name in parent.fields
+            or name.startswith("__")
+        ):
+            return None
+        if parent in (_schema().query_type, _schema().mutation_type):
+            return None  # refused as a whole, by name
+        self.unknown.append(f"{parent.name}.{name}")
+        key = node.alias.value if node.alias else name
+        return _null_field(key)
+
+    def enter_variable_definition(
+        self, node: gql.VariableDefinitionNode, *_: Any
+    ) -> gql.VariableDefinitionNode | None:
+        if _named_type(node.type) in _schema().type_map:
+            return None
+        known = gql.parse(
+            f"query(${node.variable.name.value}: JSON) {{ {_NULL_FIELD} }}"
+        ).definitions[0]
+        assert isinstance(known, gql.OperationDefinitionNode)
+        return known.variable_definitions[0] if known.variable_definitions else None
+
+
+def _null_field(key: str) -> gql.FieldNode:
+    definition = gql.parse(f"{{ {key}: {_NULL_FIELD} }}").definitions[0]
+    assert isinstance(definition, gql.OperationDefinitionNode)
+    field = definition.selection_set.selections[0]
+    assert isinstance(field, gql.FieldNode)
+    return field
+
+
+def _named_type(node: gql.TypeNode) -> str:
+    while isinstance(node, gql.ListTypeNode | gql.NonNullTypeNode):
+        node = node.type
+    assert isinstance(node, gql.NamedTypeNode)
+    return node.name.value

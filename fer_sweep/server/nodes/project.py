@@ -1,0 +1,149 @@
+"""W&B's ``Project`` and the queries that start from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from fer_sweep.server import sweeps, tables
+from fer_sweep.server.filters import RunFields, matches, parse_filters, sort_runs, split_sweep
+from fer_sweep.server.nodes.context import USER, Context, entity_node, page, page_of, parse_cursor
+from fer_sweep.server.nodes.run import RunNode
+from fer_sweep.server.nodes.sweep import SweepNode
+from fer_sweep.server.runs import find_run, select_runs
+from fer_sweep.server.tables import Record
+from fer_sweep.server.wire import RequestError, encode_id, format_time
+
+_ORDERS_BY_AGE = {
+    None: False, "": False, "created_at": False, "+created_at": False, "-created_at": True,
+    "createdAt": False, "+createdAt": False, "-createdAt": True,
+}  # fmt: skip
+
+
+class ProjectNode:
+    """W&B's ``Project``."""
+
+    is_benchmark = False
+    read_only = False
+    access = "PRIVATE"
+    description = ""
+    views = "{}"
+    user = USER
+
+    def __init__(self, context: Context, record: Record) -> None:
+        self.record = record
+        self._context = context
+        self.entity_name = record.entity
+
+    def id(self) -> str:
+        """The node id."""
+        return encode_id("Project", "v1", self.record.name, self.record.entity)
+
+    def internal_id(self) -> str:
+        """The id that clients compare with a run's ``projectId``."""
+        return encode_id("ProjectInternalId", str(self.record.id))
+
+    def entity(self) -> Mapping[str, Any]:
+        """Whom it belongs to."""
+        return entity_node(self.record.entity)
+
+    def created_at(self) -> str:
+        """When it came into being."""
+        return format_time(self.record.created_at)
+
+    def run_count(self, filters: str | None = None) -> int:
+        """How many runs pass a filter."""
+        total: int = self.runs(filters=filters, first=0)["totalCount"]
+        return total
+
+    def runs(
+        self,
+        filters: str | None = None,
+        after: str | None = None,
+        first: int | None = None,
+        order: str | None = None,
+        before: str | None = None,
+        last: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Runs that pass a filter, in order, page by page."""
+        del before, last  # in the schema, never used by a client
+        sweep_name, rest = split_sweep(parse_filters(filters))
+        where = [tables.runs.c.project_id == self.record.id]
+        if sweep_name is not None:
+            sweep = sweeps.find_sweep(self._context.db, self.record.id, sweep_name)
+            where.append(tables.runs.c.sweep_id == (sweep.id if sweep else -1))
+        if not rest and order in _ORDERS_BY_AGE:
+            return self._page_by_age(
+                where, newest_first=_ORDERS_BY_AGE[order], first=first, after=after
+            )
+        return self._page_by_filter(where, rest, order=order, first=first, after=after)
+
+    def run(self, name: str | None = None) -> RunNode | None:
+        """One run by its id."""
+        record = find_run(self._context.db, self.record.id, name or "")
+        return RunNode(self._context, self, record) if record else None
+
+    def bucket(self, name: str | None = None, missing_ok: bool = False) -> RunNode | None:
+        """The older name of `run`."""
+        del missing_ok  # a missing run is null either way
+        return self.run(name)
+
+    def total_sweeps(self) -> int:
+        """How many sweeps it has."""
+        return len(sweeps.list_sweeps(self._context.db, self.record.id))
+
+    def sweeps(
+        self, after: str | None = None, first: int | None = None, filters: str | None = None
+    ) -> Mapping[str, Any]:
+        """Its sweeps, newest first."""
+        if parse_filters(filters):
+            raise RequestError(
+                "sweeps: filters are not supported by fersweep's local server. Leave them out."
+            )
+        records = sweeps.list_sweeps(self._context.db, self.record.id)
+        return page_of(records, lambda record: SweepNode(self._context, self, record), first, after)
+
+    def sweep(self, sweep_name: str | None = None) -> SweepNode | None:
+        """One sweep by its id."""
+        record = sweeps.find_sweep(self._context.db, self.record.id, sweep_name or "")
+        return SweepNode(self._context, self, record) if record else None
+
+    def _node(self, record: Record) -> RunNode:
+        return RunNode(self._context, self, record)
+
+    def _page_by_age(
+        self,
+        where: Sequence[sa.ColumnElement[bool]],
+        *,
+        newest_first: bool,
+        first: int | None,
+        after: str | None,
+    ) -> Mapping[str, Any]:
+        """The usual case, which the database answers from an index."""
+        db, offset = self._context.db, parse_cursor(after)
+        order = [tables.runs.c.created_at, tables.runs.c.id]
+        query = (
+            select_runs().where(*where).order_by(*(c.desc() if newest_first else c for c in order))
+        )
+        total = db.scalar(sa.select(sa.func.count()).select_from(tables.runs).where(*where)) or 0
+        records = db.execute(query.offset(offset).limit(total if first is None else first)).all()
+        return page(records, self._node, offset=offset, total=total)
+
+    def _page_by_filter(
+        self,
+        where: Sequence[sa.ColumnElement[bool]],
+        filters: Mapping[str, Any],
+        *,
+        order: str | None,
+        first: int | None,
+        after: str | None,
+    ) -> Mapping[str, Any]:
+        """Filters may name anything in config and summary, so each run is looked at."""
+        query = select_runs().where(*where).order_by(tables.runs.c.created_at, tables.runs.c.id)
+        every = [
+            RunFields(record, now=self._context.now) for record in self._context.db.execute(query)
+        ]
+        passing = sort_runs([run for run in every if matches(run, filters)], order)
+        return page_of(passing, lambda run: self._node(run.run), first, after)

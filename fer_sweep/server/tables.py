@@ -1,0 +1,145 @@
+"""The tables as they are now; `fer_sweep.server.migrations` is how a file gets there.
+
+Times are seconds since the epoch (UTC). Documents (config, summary, ...) are JSON text as Python's
+``json`` writes and reads it, so NaN and Infinity pass through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+)
+from sqlalchemy import UniqueConstraint as Unique
+
+Record = Row[*tuple[Any, ...]]
+"""One fetched row; columns are attributes."""
+
+metadata = MetaData()
+
+
+def _child_of(table: str, *, cascade: bool = True, **column: bool) -> Column[int]:
+    target = ForeignKey(f"{table}s.id", ondelete="CASCADE" if cascade else "SET NULL")
+    return Column(f"{table}_id", Integer, target, **column)  # type: ignore[arg-type]
+
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entity", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Unique("entity", "name"),
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("project", nullable=False),
+    Column("name", Text, nullable=False),
+    Column("display_name", Text),
+    Column("description", Text),
+    Column("state", Text, nullable=False),
+    Column("config_yaml", Text, nullable=False),  # as the client wrote it, and gets it back
+    Column("config", Text, nullable=False),  # the same, parsed: hand-outs do not parse YAML
+    Column("metric", Text),
+    Column("maximize", Boolean, nullable=False),
+    Column("runs_expected", Integer),
+    Column("seed", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Unique("project_id", "name"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("sweep", nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("host", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("exited", Boolean, nullable=False),
+    Index("agents_of_sweep", "sweep_id"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("project", nullable=False),
+    _child_of("sweep", cascade=False),
+    _child_of("agent", cascade=False),
+    Column("name", Text, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("state", Text, nullable=False),  # as last reported; see runs.current_state
+    Column("config", Text, nullable=False),
+    Column("parameters", Text),  # what the sweep chose, for runs it handed out
+    Column("summary", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("notes", Text),
+    Column("group_name", Text),
+    Column("job_type", Text),
+    Column("host", Text),
+    Column("program", Text),
+    Column("git_commit", Text),
+    Column("created_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("offers", Integer, nullable=False),  # how often it was handed to an agent
+    Column("stop_requested", Boolean, nullable=False),
+    Column("stop_sent_at", Float),
+    Column("preempting", Boolean, nullable=False),
+    Column("exit_code", Integer),
+    Column("history_lines", Integer, nullable=False),
+    Column("event_lines", Integer, nullable=False),
+    Column("log_lines", Integer, nullable=False),
+    Column("last_step", Integer, nullable=False),
+    Column("history_keys", Text, nullable=False),  # key -> {type: number of rows}
+    Column("metric_best", Float),  # of the sweep's metric, over the history
+    Column("metric_summary", Float),  # the sweep's metric in the summary
+    Unique("project_id", "name"),
+    Index("runs_by_age", "project_id", "created_at", "id"),
+    Index("runs_of_sweep", "sweep_id", "created_at", "id"),
+    Index("runs_of_agent", "agent_id"),
+)
+
+lines = Table(
+    "lines",
+    metadata,
+    _child_of("run", primary_key=True),
+    Column("stream", Text, primary_key=True),  # history, events or log
+    Column("number", Integer, primary_key=True),
+    Column("step", Integer),  # of a history row
+    Column("body", Text, nullable=False),
+    Index("lines_by_step", "run_id", "stream", "step"),
+    sqlite_with_rowid=False,
+)
+
+metric_values = Table(
+    "metric_values",
+    metadata,
+    _child_of("run", primary_key=True),
+    Column("number", Integer, primary_key=True),  # of the history row
+    Column("value", Float),  # NULL is NaN: SQLite has no other way to store it
+    sqlite_with_rowid=False,
+)
