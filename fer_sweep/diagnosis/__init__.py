@@ -4,10 +4,11 @@
 """
 
 from fer_sweep.diagnosis.engine import Diagnosis, diagnose
-from fer_sweep.diagnosis.registry import all_rules, explain, find_rule
+from fer_sweep.diagnosis.registry import RULES, explain, find_rule
 from fer_sweep.diagnosis.rule import VERDICTS, Change, Finding, Rule, Severity, Verdict
 
 __all__ = [
+    "RULES",
     "VERDICTS",
     "Change",
     "Diagnosis",
@@ -15,7 +16,6 @@ __all__ = [
     "Rule",
     "Severity",
     "Verdict",
-    "all_rules",
     "diagnose",
     "explain",
     "find_rule",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from fer_sweep.diagnosis.registry import all_rules
+from fer_sweep.diagnosis.registry import RULES
 from fer_sweep.diagnosis.rule import VERDICTS, Finding, Peers, Severity, Verdict
 from fer_sweep.history import History, best_epoch
 
@@ -52,7 +52,9 @@ def _peers(histories: Sequence[History]) -> Peers:
 
 
 def _diagnose(history: History, peers: Peers) -> Diagnosis:
-    found = [finding for rule in all_rules() if (finding := rule.check(history, peers)) is not None]
+    found = [
+        finding for rule in RULES.values() if (finding := rule.check(history, peers)) is not None
+    ]
     reasons = _why_provisional(history, found)
     findings = [replace(f, provisional=bool(reasons) and f.code != "FS402") for f in found]
     findings.sort(key=lambda f: (_SEVERITY_ORDER.index(f.severity), f.code))
@@ -70,8 +72,7 @@ def _diagnose(history: History, peers: Peers) -> Diagnosis:
 
 def headline(history: History, findings: Sequence[Finding]) -> Verdict:
     """The first verdict, in order of precedence, that applies."""
-    brought = {rule.code: rule.verdict for rule in all_rules()}
-    applying = {brought[finding.code] for finding in findings}
+    applying = {RULES[finding.code].verdict for finding in findings}
     if history.state in ("failed", "crashed") or history.summary.get("failure/cause"):
         applying.add(Verdict.FAILED)
     return next((verdict for verdict in VERDICTS if verdict in applying), Verdict.HEALTHY)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from functools import cache
+from collections.abc import Mapping
 
 from fer_sweep.diagnosis import rules as package
 from fer_sweep.diagnosis.rule import Rule
 from fer_sweep.errors import ConfigError
 
 
-@cache
-def all_rules() -> tuple[Rule, ...]:
-    """Every rule, by code."""
+def _discover() -> dict[str, Rule]:
     names = sorted(
         info.name for info in pkgutil.iter_modules(package.__path__) if info.name.startswith("fs")
     )
     found: list[Rule] = [
         importlib.import_module(f"{package.__name__}.{name}").RULE for name in names
     ]
-    return tuple(sorted(found, key=lambda rule: rule.code))
+    return {rule.code: rule for rule in found}
+
+
+RULES: Mapping[str, Rule] = _discover()
+"""Every rule by its code, in order of code."""
 
 
 def find_rule(code: str) -> Rule:
@@ -30,10 +32,10 @@ def find_rule(code: str) -> Rule:
         ConfigError: If there is none; lists those there are.
     """
     wanted = code.strip().lower()
-    for rule in all_rules():
+    for rule in RULES.values():
         if wanted in (rule.code.lower(), rule.name):
             return rule
-    known = ", ".join(rule.code for rule in all_rules())
+    known = ", ".join(RULES)
     raise ConfigError(f"rule {code}: no such rule. Known: {known}.")
 
 

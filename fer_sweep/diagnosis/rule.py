@@ -167,6 +167,11 @@ class Rule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", parse_doc(self.doc))
 
+    @property
+    def summary(self) -> str:
+        """What is wrong, in one line."""
+        return self.text.summary
+
 
 def parse_doc(doc: str) -> Text:
     """Split a rule's docstring into its sections.
