@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +39,7 @@ class Seat:
 
 @dataclass
 class Trial:
-    """The trial in hand of one slot."""
+    """The trial in hand of one slot; ``parameters`` are those worth showing."""
 
     run_id: str
     begun: float
@@ -67,17 +67,24 @@ class Board:
     Args:
         labels: Of the slots, in order.
         left: Trials that this agent may still start; None when nobody knows.
+        constant: Names of parameters that are the same in every trial, and so not worth showing.
         clock: Seconds.
     """
 
     def __init__(
-        self, labels: list[str], left: int | None, clock: Callable[[], float] = time.monotonic
+        self,
+        labels: Sequence[str],
+        left: int | None,
+        *,
+        constant: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seats = [Seat(label) for label in labels]
         self.counts: Counter[str] = Counter()
         self.best: float | None = None
         self.best_name = ""
         self._allowance = left
+        self._constant = frozenset(constant)
         self._taken = 0
         self._clock = clock
         self._begun = clock()
@@ -111,13 +118,12 @@ class Board:
     def end(self, index: int, ended: TrialEnded) -> None:
         """Close the trial of slot ``index``, also one whose worker died."""
         seat = self.seats[index]
-        name = (seat.trial and seat.trial.name) or ended.run_id
         seat.trial = None
         self.counts[ended.state] += 1
         if ended.state == "finished":
             self._trial_seconds.append(ended.seconds)
         if ended.best is not None and (self.best is None or ended.best > self.best):
-            self.best, self.best_name = ended.best, name
+            self.best, self.best_name = ended.best, ended.name
 
     @property
     def running(self) -> int:
@@ -152,5 +158,6 @@ class Board:
             self._taken += 1
             seat.trial = Trial(event.run_id, self._clock())
         seat.trial.name = event.name or event.run_id
-        seat.trial.parameters = event.parameters
+        varied = {k: v for k, v in event.parameters.items() if k not in self._constant}
+        seat.trial.parameters = varied or event.parameters
         seat.trial.epochs = event.epochs

@@ -14,6 +14,9 @@ from typing import Any, ClassVar, Literal
 Cause = Literal["exception", "out-of-memory", "non-finite", "killed", "timeout"]
 """Why a trial failed; also ``failure/cause`` in its summary."""
 
+METRIC = "best/val_accuracy"
+"""The running maximum that every row holds, and that our sweeps optimise."""
+
 TrialState = Literal["finished", "failed", "killed"]
 
 
@@ -79,6 +82,7 @@ class TrialEnded:
 
     kind: ClassVar[str] = "trial-ended"
     run_id: str
+    name: str
     state: TrialState
     seconds: float
     best: float | None = None

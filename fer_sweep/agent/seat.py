@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fer_sweep.agent.messages import (
+    METRIC,
     Drain,
+    EpochDone,
     Event,
     Fatal,
     Free,
@@ -102,6 +104,7 @@ class SlotSeat:
         self._holds_token = False
         self._trial: TrialStarted | None = None
         self._trial_begun = 0.0
+        self._best: float | None = None
         self._deaths = 0
         self._restart_at: float | None = None
         self._leaving = False
@@ -157,7 +160,10 @@ class SlotSeat:
                 if self._trial is None:
                     self._holds_token = False
                     self._trial_begun = time.monotonic()
+                    self._best = None
                 self._trial = event
+            case EpochDone(_, row):
+                self._best = row.get(METRIC)
             case TrialEnded():
                 self._deaths = 0
                 self._close_trial(event)
@@ -234,8 +240,10 @@ class SlotSeat:
         message = message.replace("was exited", "exited")
         ended = TrialEnded(
             run_id,
+            self._trial.name or run_id,
             "killed" if stopping else "failed",
             time.monotonic() - self._trial_begun,
+            self._best,
             cause="killed",
             message=message,
         )
@@ -254,7 +262,7 @@ class SlotSeat:
         trial, self._trial = self._trial, None
         record = TrialRecord(
             run_id=ended.run_id,
-            name=(trial and trial.name) or ended.run_id,
+            name=ended.name,
             slot=self.slot.label,
             state=ended.state,
             seconds=ended.seconds,

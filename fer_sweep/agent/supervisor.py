@@ -16,6 +16,7 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from fer_sweep.agent.board import Board
 from fer_sweep.agent.machine import Machine, this_machine
@@ -131,13 +132,25 @@ def run_agent(
         view.say(f"sweep {options.sweep.path} is {info.state.lower()}: nothing to run.")
         return AgentReport(options.sweep, (), 0.0, 0.0, plan.on_gpu)
     view.say(f"sweep {options.sweep.path} ({info.method}): {plan.note}.")
-    return Supervisor(options, plan, view, environ, left).run()
+    board = Board(
+        [slot.label for slot in plan.slots], left, constant=_constant_parameters(info.config)
+    )
+    return Supervisor(options, plan, view, environ, board).run()
 
 
 def _trials_left(info: SweepInfo, count: int | None) -> int | None:
     open_cells = None if info.expected is None else max(0, info.expected - info.run_count)
     known = [number for number in (open_cells, count) if number is not None]
     return min(known) if known else None
+
+
+def _constant_parameters(config: Mapping[str, Any]) -> list[str]:
+    parameters = config.get("parameters") or {}
+    return [
+        name
+        for name, spec in parameters.items()
+        if isinstance(spec, dict) and ("value" in spec or len(spec.get("values") or (1, 2)) == 1)
+    ]
 
 
 class Supervisor:
@@ -148,7 +161,7 @@ class Supervisor:
         plan: The slots.
         view: How to talk.
         environ: The environment of the workers.
-        left: Trials that may be started, for the view; None when nobody knows.
+        board: What the view shows, one seat per slot.
     """
 
     def __init__(
@@ -157,7 +170,7 @@ class Supervisor:
         plan: SlotPlan,
         view: View,
         environ: Mapping[str, str],
-        left: int | None,
+        board: Board,
     ) -> None:
         self._options = options
         self._plan = plan
@@ -167,7 +180,7 @@ class Supervisor:
         self._kill_at: float | None = None
         self._inbox: SimpleQueue[tuple[int, Event | int | None]] = SimpleQueue()
         self._signals: SimpleQueue[int] = SimpleQueue()
-        self._board = Board([slot.label for slot in plan.slots], left)
+        self._board = board
         tokens = Tokens(options.count)
         worker = WorkerOptions(options.sweep, options.data, options.home)
         command = [*options.worker_command, *worker.arguments()]

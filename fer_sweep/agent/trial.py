@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from fer_sweep.agent.messages import Cause, TrialState
+from fer_sweep.agent.messages import METRIC, Cause, TrialState
 from fer_sweep.agent.trainer import Trainer
 from fer_sweep.errors import ConfigError, TrackingError
 from fer_sweep.tracking import EXIT_KILLED
 from fer_sweep.train_config import TrainConfig
 
 TRACEBACK_LINES = 40
-METRIC = "best/val_accuracy"
 
 _logger = logging.getLogger(__name__)
 

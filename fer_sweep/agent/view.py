@@ -61,8 +61,9 @@ class PlainView:
         assert self._board is not None
         seat = self._board.seats[index]
         match event:
-            case TrialStarted() if event.name:
-                self._line(seat, f"{event.name} started: {summarise_parameters(event.parameters)}")
+            case TrialStarted() if event.name and seat.trial:
+                shown = summarise_parameters(seat.trial.parameters)
+                self._line(seat, f"{event.name} started: {shown}")
                 self._told[index] = time.monotonic()
             case EpochDone() if seat.trial and self._due(index, seat.trial):
                 self._line(seat, f"{seat.trial.name} {describe_epoch(seat.trial)}")
@@ -184,10 +185,10 @@ def describe_end(ended: TrialEnded) -> str:
     """How a trial ended, in one line."""
     took = f"after {format_seconds(ended.seconds)}"
     if ended.state == "finished":
-        return f"{ended.run_id} finished {took}: best val {format_accuracy(ended.best)}"
+        return f"{ended.name} finished {took}: best val {format_accuracy(ended.best)}"
     cause = f" ({ended.cause})" if ended.cause else ""
     first_line = ended.message.splitlines()[0] if ended.message else ""
-    return f"{ended.run_id} {ended.state}{cause} {took}: {first_line}".rstrip(": ")
+    return f"{ended.name} {ended.state}{cause} {took}: {first_line}".rstrip(": ")
 
 
 def describe_totals(board: Board) -> str:
@@ -247,10 +248,12 @@ def format_seconds(seconds: float | None) -> str:
 
     Example:
         >>> [format_seconds(s) for s in (4.2, 75, 3700)]
-        ['4 s', '1 min 15 s', '1 h 02 min']
+        ['4.2 s', '1 min 15 s', '1 h 02 min']
     """
     if seconds is None or not math.isfinite(seconds):
         return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -174,12 +174,13 @@ class Worker:
         beats = _Heartbeats(session, run_id, self._stop, self._handed_out, self._leaving)
         beats.start()
         try:
-            outcome = self._train(command, trainer)
+            name, outcome = self._train(command, trainer)
         finally:
             beats.finish()
         self._channel.send(
             TrialEnded(
                 run_id,
+                name,
                 outcome.state,
                 time.monotonic() - begun,
                 outcome.best,
@@ -188,7 +189,7 @@ class Worker:
             )
         )
 
-    def _train(self, command: Command, trainer: Trainer) -> TrialOutcome:
+    def _train(self, command: Command, trainer: Trainer) -> tuple[str, TrialOutcome]:
         run_id, stop = command.run_id, self._stop
         _logger.info("trial %s: %s", run_id, command.parameters)
         run = start_run(
@@ -214,7 +215,7 @@ class Worker:
             on_batch=_Throttle(self._channel, run_id),
         )
         _logger.info("trial %s: %s %s", run_id, outcome.state, outcome.message)
-        return outcome
+        return run.name, outcome
 
     def _obey(self, order: Order | None) -> None:
         match order:
@@ -322,6 +323,7 @@ def main(arguments: Sequence[str] | None = None, *, load: TrainerLoader = TorchT
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line per heartbeat says nothing
     options = WorkerOptions.parse(sys.argv[1:] if arguments is None else arguments)
     # A terminal's Ctrl-C is the supervisor's business; a direct SIGTERM means this worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
