@@ -63,6 +63,7 @@ class SlotSeat:
         connection: For the record of trials whose worker died.
         sweep: The sweep.
         tokens: Permits.
+        restart_after_s: Wait before a dead worker's first successor; doubles with each death in a row.
         report: Called from a thread with events, and with the return code of a worker that ended.
 
     Attributes:
@@ -84,6 +85,7 @@ class SlotSeat:
         connection: Connection,
         sweep: SweepRef,
         tokens: Tokens,
+        restart_after_s: float,
         report: Callable[[Event | int], None],
     ) -> None:
         self.slot = slot
@@ -99,6 +101,7 @@ class SlotSeat:
         self._connection = connection
         self._sweep = sweep
         self._tokens = tokens
+        self._restart_after_s = restart_after_s
         self._report = report
         self._process: WorkerProcess | None = None
         self._holds_token = False
@@ -221,7 +224,8 @@ class SlotSeat:
                 f"Their log: {self._log}"
             )
             return
-        wait_s = min(2.0 ** (self._deaths - 1), _LONGEST_BACKOFF_S) * random.uniform(0.9, 1.1)
+        doubled_s = self._restart_after_s * 2 ** (self._deaths - 1)
+        wait_s = min(doubled_s, _LONGEST_BACKOFF_S) * random.uniform(0.9, 1.1)
         self._restart_at = time.monotonic() + wait_s
         self.status = f"restarting after: {why}"
         self._news.append(f"{why}; a new one starts in {wait_s:.0f} s. Log: {self._log}")

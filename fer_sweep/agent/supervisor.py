@@ -71,6 +71,7 @@ class AgentOptions:
         count: Run exactly this many trials, over all slots; None until the sweep is done.
         worker_command: How a worker is started; its arguments are appended.
         stop_grace_s: Seconds a worker may take to stop before it is killed.
+        restart_after_s: Wait before a dead worker's first successor; doubles with each death in a row.
     """
 
     connection: Connection
@@ -82,6 +83,7 @@ class AgentOptions:
     count: int | None = None
     worker_command: Sequence[str] = field(default=(sys.executable, "-m", "fer_sweep.agent.worker"))
     stop_grace_s: float = STOP_GRACE_S
+    restart_after_s: float = 1.0
 
 
 class _Phase(IntEnum):
@@ -194,6 +196,7 @@ class Supervisor:
                 connection=options.connection,
                 sweep=options.sweep,
                 tokens=tokens,
+                restart_after_s=options.restart_after_s,
                 report=partial(self._report, index),
             )
             for index, slot in enumerate(plan.slots)
