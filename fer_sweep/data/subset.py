@@ -37,3 +37,30 @@ def stratified_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArra
         rows = np.flatnonzero(labels == label)
         place[rng.permutation(rows)] = (np.arange(len(rows)) + 0.5) / len(rows)
     return np.sort(np.argsort(place, kind="stable")[:size])
+
+
+def split_off(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int
+) -> NDArray[np.bool_]:
+    """Choose images to hold out, the same share of every class, never part of a group.
+
+    Args:
+        labels: Class of each image, shape ``(N,)``.
+        groups: Images with the same number stay together (copies of one image), shape ``(N,)``.
+        fraction: How much of each class to hold out, in (0, 1).
+        seed: Another seed, other images.
+
+    Returns:
+        True for the held-out images, shape ``(N,)``; the share is exact up to the size of a group.
+    """
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    sizes = np.bincount(numbers)
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(first), bool)
+    for label in np.unique(labels):
+        wanted = round(fraction * np.count_nonzero(labels == label))
+        for group in rng.permutation(np.flatnonzero(labels[first] == label)):
+            if sizes[group] <= wanted:
+                chosen[group] = True
+                wanted -= sizes[group]
+    return chosen[numbers]

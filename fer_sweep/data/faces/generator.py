@@ -119,13 +119,13 @@ def faces_of(spec: FaceSpec, progress: Progress | None = None) -> FaceSet:
     )
 
 
-def spec_key(spec: FaceSpec) -> str:
+def spec_key(spec: FaceSpec, options: str = "") -> str:
     """16 hexadecimal digits for what ``spec`` draws, known without drawing it.
 
     Rounding may differ between processors in single grey values, so that hashing the pixels would give
     machines of one sweep different keys for the same request.
     """
-    return hashlib.blake2b(f"{VERSION} {spec!r}".encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(f"{VERSION} {spec!r} {options}".encode(), digest_size=8).hexdigest()
 
 
 def split_sizes(n: int) -> tuple[int, int, int]:
