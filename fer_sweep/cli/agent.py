@@ -1,0 +1,65 @@
+"""``fersweep agent``: run a sweep's trials on every GPU, or core, of this machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from fer_sweep.cli.options import Data, Entity, Home, Json, Local, Project, SweepArgument
+
+EXAMPLES = """Examples: fersweep agent --gpus 0,1 --data fer2013.csv; fersweep agent --workers 2 --data faces;
+fersweep agent me/fer/ab12cd34 --count 3. Ctrl-C: once finishes the trials in hand, twice stops them, thrice kills."""
+
+
+def agent(
+    sweep: SweepArgument = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            help="GPUs to use: 0,1, all, or UUIDs [default: all there are, else CPU workers].",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers on the CPU [default: one per core].")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many trials, over all slots.")
+    ] = None,
+    data: Data = None,
+    drop_duplicates: Annotated[
+        bool, typer.Option(help="Leave out training copies of validation and test images.")
+    ] = False,
+    as_json: Json = False,
+    local: Local = None,
+    entity: Entity = None,
+    project: Project = None,
+    home: Home = None,
+) -> None:
+    """Run trials until the sweep is done, keeping every slot busy."""
+    from fer_sweep.agent.supervisor import AgentOptions, run_agent
+    from fer_sweep.cli.session import chosen_sweep, connected
+    from fer_sweep.settings import load_settings
+
+    settings = load_settings(local=local, entity=entity, project=project, data=data, home=home)
+    with connected(settings) as connection:
+        ref = chosen_sweep(settings, sweep, connection.entity)
+        report = run_agent(
+            AgentOptions(
+                connection,
+                ref,
+                settings.home,
+                data=settings.data,
+                drop_duplicates=drop_duplicates,
+                gpus=gpus,
+                workers=workers,
+                count=count,
+            )
+        )
+    if as_json:
+        print(json.dumps(report.to_dict()))
+    else:
+        typer.echo("\n".join(report.lines), err=True)
+    raise typer.Exit(report.exit_code)
