@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fer_sweep.space.cells import NOT_ENUMERABLE, count_cells, grid_values, value_key
+from fer_sweep.space.definition import not_a_number
 from fer_sweep.space.hyperband import hyperband_problems
 from fer_sweep.space.number import is_finite, number_text, parse_number
-from fer_sweep.space.parameter import Parameter, not_a_number, read_parameters
+from fer_sweep.space.parameter import Parameter, read_parameters
 from fer_sweep.space.problem import Problem
 from fer_sweep.space.trial_lint import lint_trials
 

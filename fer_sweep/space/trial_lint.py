@@ -124,11 +124,13 @@ def _lint_range(parameter: Parameter, place: str) -> Iterator[Problem]:
 
 
 def _lint_bounds(parameter: Parameter, place: str, *, whole: bool) -> Iterator[Problem]:
+    if any(math.isinf(bound) for bound in parameter.bounds):
+        text = (
+            f"distribution {parameter.distribution} has no bounds, and a trial out of bounds fails."
+        )
+        yield Problem(place, f"{text} Use uniform or log_uniform_values.", "warning")
+        return
     for key, bound in zip(("min", "max"), parameter.bounds, strict=True):
-        if math.isinf(bound):
-            text = f"distribution {parameter.distribution} has no {key}, and a trial out of bounds fails."
-            yield Problem(place, f"{text} Use uniform or log_uniform_values.", "warning")
-            return
         problem = value_problem(parameter.name, int(bound) if whole else bound)
         if problem:
             yield Problem(place, f"{key}: {problem}")
