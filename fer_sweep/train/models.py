@@ -109,11 +109,16 @@ class Cbam(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(B, C, H, W)`` scaled per channel, then per position."""
-        pooled = torch.stack([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))])
+        pooled = torch.stack(
+            [
+                F.adaptive_avg_pool2d(features, 1).flatten(1),
+                F.adaptive_max_pool2d(features, 1).flatten(1),
+            ]
+        )
         gate = self.excite(F.relu(self.squeeze(pooled))).sum(dim=0).sigmoid()
         features = features * gate[:, :, None, None]
         mean = features.mean(dim=1, keepdim=True)
-        peak = features.amax(dim=1, keepdim=True)
+        peak = features.max(dim=1, keepdim=True).values  # amax's gradient is twice as slow in bf16
         return features * self.norm(self.spatial(torch.cat([mean, peak], dim=1))).sigmoid()
 
 
@@ -206,8 +211,21 @@ class SelfAttention(nn.Module):
         batch, count, dim = tokens.shape
         qkv = self.qkv(tokens).view(batch, count, 3, self.heads, dim // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = _attend(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(batch, count, dim))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention over ``(B, heads, T, D)``.
+
+    Torch's fused kernel is right everywhere but in bf16 on a CPU, where its gradient takes four times as
+    long as three plain products (167 against 41 ms at B=128, T=144, one AVX512-BF16 core).
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    scaled = (query * query.shape[-1] ** -0.5).contiguous()
+    scores = scaled @ key.transpose(-2, -1).contiguous()
+    return scores.softmax(dim=-1).to(value.dtype) @ value.contiguous()
 
 
 class EncoderLayer(nn.Module):
@@ -360,10 +378,17 @@ def _stage_dropout(dropout: float) -> list[nn.Module]:
 def _init_kaiming(model: nn.Module) -> None:
     """He-initialise what a ReLU follows; the classifier keeps torch's small default.
 
+    Convolutions keep the variance of gradients (fan out), as torchvision's do: with fan in, the max-pools
+    double the activations of cnn4 and its first loss is 2.6 instead of ln 7 = 1.95 (measured on faces).
+
     Source: He et al. 2015, arXiv:1502.01852, section 2.2.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and not isinstance(module, Classifier):
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear) and not isinstance(module, Classifier):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -33,10 +33,11 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each image to use all grey values; a flat image stays as it is."""
+    """Stretch each image to use all grey values; one without two grey levels stays as it is."""
     low = images.amin(dim=(1, 2, 3), keepdim=True)
     span = images.amax(dim=(1, 2, 3), keepdim=True) - low
-    return torch.where(span > 0, (images - low) / span.clamp_min(1 / LEVELS), images)
+    level = 1 / LEVELS
+    return torch.where(span > level, (images - low) / span.clamp_min(level), images)
 
 
 def equalise(images: Tensor) -> Tensor:
