@@ -106,8 +106,10 @@ def upsert_run(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> tu
     project = ensure_project(db, given.get("entityName"), given.get("modelName"), now=now)
     name = check_name("run", given.get("name") or random_name())
     found = find_run(db, project.id, name)
-    run = found or insert_run(db, project.id, name, now=now, display_name=_next_name(db, project.id))
-    starts = found is None or (run.state == "pending" and "host" in given)
+    run = found or insert_run(
+        db, project.id, name, now=now, display_name=_next_name(db, project.id)
+    )
+    starts = found is None or (run.state == "pending" and bool(given.get("host")))
     _update(db, run, given, now=now, merge_config=starts)
     changed = find_run(db, project.id, name)
     assert changed is not None, "written in this very transaction"

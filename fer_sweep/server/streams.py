@@ -100,15 +100,15 @@ def read_sampled(db: sa.Connection, run: Record, spec: Mapping[str, Any]) -> lis
     Args:
         db: A transaction.
         run: The run.
-        spec: W&B's: ``keys``, and optionally ``minStep``, ``maxStep`` (exclusive), ``samples``.
+        spec: W&B's: ``keys``, and optionally ``minStep``, ``maxStep`` (the last one), ``samples``.
     """
     keys = spec.get("keys")
     if not keys:  # `wandb sweep --stop` asks for nothing, of every run of the sweep
         return []
     found = []
-    for line in read_lines(
-        db, run, HISTORY, min_step=spec.get("minStep"), max_step=spec.get("maxStep")
-    ):
+    last = spec.get("maxStep")
+    end = None if last is None else last + 1
+    for line in read_lines(db, run, HISTORY, min_step=spec.get("minStep"), max_step=end):
         row = json.loads(line)
         if all(key in row for key in keys):
             found.append({key: _strict(row[key]) for key in keys})
@@ -144,6 +144,14 @@ def recompute_metric(db: sa.Connection, run: Record) -> None:
     values = summary_columns(run, run.summary) | {"metric_best": None}
     rows = list(enumerate(json.loads(line) for line in read_lines(db, run, HISTORY)))
     update_run(db, run, **values | _store_metric(db, run, rows, best=None))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    return [_strict(item) for item in value] if isinstance(value, list) else value
 
 
 def _append(
