@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from fer_sweep.errors import ConfigError
 from fer_sweep.space.cells import count_cells, value_key
-from fer_sweep.space.lint import METHODS, PROGRAM
+from fer_sweep.space.lint import METHODS, PROGRAM, is_ours
 from fer_sweep.space.number import is_number, number_text, parse_number
 from fer_sweep.space.parameter import read_parameters
 from fer_sweep.train_config import TrainConfig, value_problem
@@ -117,23 +117,23 @@ def override(config: Mapping[str, Any], **flags: Unpack[SweepFlags]) -> dict[str
     """
     result = copy.deepcopy(dict(config))
     parameters, problems = _parse_flags(flags)
-    section = result.get("parameters")
-    section = dict(section) if isinstance(section, Mapping) else {}
-    order = list(_PARAMETERS.values())
-    result["parameters"] = dict(
-        sorted(
-            (section | parameters).items(),
-            key=lambda item: order.index(item[0]) if item[0] in order else len(order),
-        )
-    )
     problems += _check_plain_flags(flags)
     problems += _check_grid(flags, flags.get("method") or result.get("method"), parameters)
     if problems:
         raise ConfigError(problems)
+    section = result.get("parameters") or {}
+    if isinstance(section, Mapping):  # else lint says what is wrong with it
+        result["parameters"] = _ordered({**section, **parameters})
     _settle_method(result, flags)
     _settle_early_terminate(result, flags.get("early_terminate"))
     result["name"] = flags.get("name") or result.get("name") or _default_name(result["parameters"])
     return result
+
+
+def _ordered(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Our hyperparameters first, in one order, however the sweep was put together."""
+    order = {name: place for place, name in enumerate(_PARAMETERS.values())}
+    return dict(sorted(parameters.items(), key=lambda item: order.get(item[0], len(order))))
 
 
 def _parse_flags(flags: SweepFlags) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -245,17 +245,17 @@ def _check_grid(
 
 
 def _settle_method(config: dict[str, Any], flags: SweepFlags) -> None:
-    """Choose a method where none is given, and end random and bayes somewhere."""
+    """Choose a method where none is given; a search that was not in the file already ends somewhere."""
     well_formed = not read_parameters(config)[1]
     cells = count_cells(config) if well_formed else None
     few = cells is not None and cells <= GRID_LIMIT
-    method = flags.get("method") or config.get("method") or ("grid" if few else "random")
-    config["method"] = method
-    if method == "bayes":
+    written = config.get("method") if flags.get("method") is None else None
+    config["method"] = method = written or flags.get("method") or ("grid" if few else "random")
+    if method == "bayes" and is_ours(config):
         config.setdefault("metric", dict(METRIC))
     if flags.get("run_cap") is not None:
         config["run_cap"] = flags["run_cap"]
-    elif method in ("random", "bayes") and "run_cap" not in config:
+    elif method != "grid" and not written and "run_cap" not in config:
         config["run_cap"] = RUN_CAP if cells is None else min(RUN_CAP, cells)
 
 
@@ -264,13 +264,11 @@ def _settle_early_terminate(config: dict[str, Any], wanted: bool | None) -> None
         config.pop("early_terminate", None)
     elif wanted and "early_terminate" not in config:
         config["early_terminate"] = dict(_HYPERBAND)
-        config.setdefault("metric", dict(METRIC))
+        if is_ours(config):
+            config.setdefault("metric", dict(METRIC))
 
 
-def _default_name(parameters: Mapping[str, Any]) -> str:
-    searched = [
-        name
-        for name, node in parameters.items()
-        if isinstance(node, Mapping) and "value" not in node
-    ]
+def _default_name(parameters: Any) -> str:
+    nodes = parameters.items() if isinstance(parameters, Mapping) else ()
+    searched = [name for name, node in nodes if isinstance(node, Mapping) and "value" not in node]
     return " × ".join(searched) or "single run"

@@ -238,6 +238,23 @@ def test_override_with_a_range_says_that_the_files_grid_cannot_take_it() -> None
 
 
 def test_override_leaves_a_broken_file_to_lint() -> None:
-    changed = override({"method": "grid", "parameters": [1]}, epochs="2")
-    assert changed["parameters"] == {"epochs": {"value": 2}}
-    assert lint(override({"parameters": {"epochs": 3}}), where="s.yaml")
+    for broken in (
+        {"method": "grid", "parameters": [1]},
+        {"method": "gird", "parameters": {"epochs": 3}},
+    ):
+        assert lint(override(broken, batch_size="64"), where="s.yaml")
+    assert override({"parameters": [1]}, epochs="2")["parameters"] == [1]
+
+
+def test_an_endless_search_in_a_file_stays_the_users_choice() -> None:
+    file = {"method": "random", "parameters": {"dropout": {"min": 0.0, "max": 0.5}}}
+    assert "run_cap" not in override(file)
+    assert override(file, run_cap=7)["run_cap"] == 7
+    assert override(file, method="bayes")["run_cap"] == 20
+
+
+def test_somebody_elses_sweep_gets_no_metric_of_ours() -> None:
+    foreign = {"program": "t.py", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+    changed = override(foreign, method="bayes", early_terminate=True)
+    assert "metric" not in changed
+    assert "metric" in override({**foreign, "program": "agents/train.py"}, method="bayes")
