@@ -55,6 +55,10 @@ def _diagnose(history: History, peers: Peers) -> Diagnosis:
     found = [
         finding for rule in RULES.values() if (finding := rule.check(history, peers)) is not None
     ]
+    if any(
+        finding.code == "FS402" for finding in found
+    ):  # what comes after an explosion proves nothing else
+        found = [finding for finding in found if finding.code in ("FS001", "FS402")]
     reasons = _why_provisional(history, found)
     findings = [replace(f, provisional=bool(reasons) and f.code != "FS402") for f in found]
     findings.sort(key=lambda f: (_SEVERITY_ORDER.index(f.severity), f.code))

@@ -50,7 +50,9 @@ def regularise(history: History, *, best: int) -> tuple[Change, ...]:
     epochs = max(math.ceil(1.3 * best), best + 2)
     if epochs < history.epochs_done:
         changes.append(
-            Change("epochs", (epochs,), f"the best epoch was {best}; keep its checkpoint")
+            Change(
+                "epochs", (epochs,), f"validation was best at epoch {best}; keep that checkpoint"
+            )
         )
     return tuple(changes)
 

@@ -24,6 +24,8 @@ BASIC = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 def check(history: History, peers: Peers) -> Finding | None:
     """Look for too few epochs and missing curves."""
     epochs = _epochs_with_both(history)
+    if not history.epochs_done:
+        return _nothing(history)
     missing = [name for name in BASIC if name not in history.columns]
     if epochs >= MIN_EPOCHS and not missing:
         return None
@@ -34,7 +36,7 @@ def check(history: History, peers: Peers) -> Finding | None:
             f"{epochs} {plural} both training and validation metrics, fewer than {MIN_EPOCHS}"
         )
     if missing:
-        parts.append(f"not logged: {', '.join(missing)}")
+        parts.append(f"{'not' if parts else 'Not'} logged: {', '.join(missing)}")
     changes = []
     if epochs < MIN_EPOCHS:
         changes.append(Change("epochs", (max(2 * epochs, MIN_EPOCHS),), "for a firm verdict"))
@@ -51,6 +53,24 @@ def check(history: History, peers: Peers) -> Finding | None:
         threshold=f"{MIN_EPOCHS} epochs with all of {', '.join(BASIC)}",
         epochs_used=epochs,
         remedies=tuple(changes),
+    )
+
+
+def _nothing(history: History) -> Finding:
+    asked = (
+        (Change("", (), "name the metrics with --map, such as --map val/accuracy=my_val_acc"),)
+        if history.rows_read
+        else ()
+    )
+    return Finding(
+        code="FS001",
+        name="too-short",
+        severity=Severity.INFO,
+        message="No epoch with a training or validation metric was logged.",
+        evidence={"epochs": 0, "missing": ", ".join(BASIC)},
+        threshold=f"{MIN_EPOCHS} epochs with all of {', '.join(BASIC)}",
+        epochs_used=0,
+        remedies=asked,
     )
 
 

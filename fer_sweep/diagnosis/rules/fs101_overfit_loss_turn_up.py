@@ -62,7 +62,7 @@ def check(history: History, peers: Peers) -> Finding | None:
         name="overfit-loss-turn-up",
         severity=Severity.ERROR,
         message=(
-            f"validation loss was lowest at epoch {best_epoch} ({low:.3f}) and rose by {rise:.3f}{share} to {end:.3f}, "
+            f"Validation loss was lowest at epoch {best_epoch} ({low:.3f}) and rose by {rise:.3f}{share} to {end:.3f}, "
             f"while training loss fell a further {fall:.0%}{gap_text}."
         ),
         evidence={

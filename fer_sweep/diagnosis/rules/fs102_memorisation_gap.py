@@ -48,7 +48,7 @@ def check(history: History, peers: Peers) -> Finding | None:
         name="memorisation-gap",
         severity=Severity.WARN,
         message=(
-            f"training accuracy ends at {train_end:.1%}, {100 * end:.1f} ± {100 * se:.1f} points above validation "
+            f"Training accuracy ends at {train_end:.1%}, {100 * end:.1f} ± {100 * se:.1f} points above validation "
             f"({val_end:.1%}); the gap passed {100 * needed:.0f} points at epoch {onset}."
         ),
         evidence={

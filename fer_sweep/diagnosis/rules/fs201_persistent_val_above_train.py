@@ -63,7 +63,7 @@ def check(history: History, peers: Peers) -> Finding | None:
         name="persistent-val-above-train",
         severity=Severity.INFO if explanation.cause is Cause.MEASUREMENT else Severity.WARN,
         message=(
-            f"validation is above the running train accuracy by {100 * difference:.1f} ± {100 * se:.1f} points in the second "
+            f"Validation is above the running train accuracy by {100 * difference:.1f} ± {100 * se:.1f} points in the second "
             f"half{certainty}, {'and ' if explanation.cause is Cause.SPLIT else ''}{_joined(explanation)}."
         ),
         evidence=evidence,

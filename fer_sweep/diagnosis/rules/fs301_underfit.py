@@ -45,7 +45,7 @@ def check(history: History, peers: Peers) -> Finding | None:
         name="underfit",
         severity=Severity.WARN,
         message=(
-            f"training accuracy ends at {end:.1%}, {'level with' if abs(gap) < 0.005 else f'{100 * gap:+.1f} points from'} "
+            f"Training accuracy ends at {end:.1%}, {'level with' if abs(gap) < 0.005 else f'{100 * gap:+.1f} points from'} "
             f"validation, and the best validation accuracy is {best.accuracy:.1%}: below the {target:.0%} that {against}, and "
             f"as many epochs again would bring it to about {reached:.0%}."
         ),

@@ -45,7 +45,7 @@ def check(history: History, peers: Peers) -> Finding | None:
         name="undertrained",
         severity=Severity.INFO,
         message=(
-            f"validation {word} by {amount} over the last {tail} epochs and was best at epoch {int(epochs[best])} of "
+            f"Validation {word} by {amount} over the last {tail} epochs and was best at epoch {int(epochs[best])} of "
             f"{int(epochs[-1])}: more epochs would help."
         ),
         evidence={"trend_z": trend, "best_epoch": int(epochs[best]), "change": change},

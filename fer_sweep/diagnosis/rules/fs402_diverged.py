@@ -19,22 +19,22 @@ from fer_sweep.diagnosis.rule import Case, Finding, Peers, Rule, Severity, Verdi
 from fer_sweep.history import History, window
 
 GROWTH = 1.2
-LOSSES = ("train/loss", "train_eval/loss", "val/loss")
+_WORDS = {"train/loss": "training", "train_eval/loss": "clean training", "val/loss": "validation"}
 
 
 def check(history: History, peers: Peers) -> Finding | None:
     """Look for losses that are no number, or that grew."""
-    for name in LOSSES:
+    for name in _WORDS:
         epoch = _lost_for_good(history, name)
         if epoch is not None:
             return _finding(
                 history,
-                f"{name} became NaN or infinite at epoch {epoch} and stayed so.",
+                f"The {_WORDS[name]} loss became NaN or infinite at epoch {epoch} and stayed so.",
                 onset=epoch,
             )
     if history.summary.get("failure/cause") == "non-finite":
         return _finding(
-            history, f"the trial stopped on a loss that is no number: {_cause(history)}", onset=None
+            history, f"The trial stopped on a loss that is no number: {_cause(history)}", onset=None
         )
     epochs, (train,) = history.align("train/loss")
     if len(epochs) < 3:
@@ -43,7 +43,7 @@ def check(history: History, peers: Peers) -> Finding | None:
     if end <= GROWTH * low or end <= train[0]:
         return None
     onset = int(epochs[int(np.argmin(train))])
-    text = f"training loss ends at {end:.3g}, above its first epoch ({train[0]:.3g}) and its minimum {low:.3g} at epoch {onset}."
+    text = f"Training loss ends at {end:.3g}, above its first epoch ({train[0]:.3g}) and its minimum {low:.3g} at epoch {onset}."
     return _finding(history, text, onset=onset)
 
 
