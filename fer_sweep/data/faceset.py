@@ -65,6 +65,8 @@ class FaceSet:
         Raises:
             ValueError: If ``split`` is not one of ``SPLITS``.
         """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         rows = (self.splits == SPLITS.index(split)) & (self.labels != UNLABELLED)
         return np.flatnonzero(rows)
 

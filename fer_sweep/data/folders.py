@@ -218,8 +218,9 @@ class _Listing:
             splits, note = _recover_splits(self._files, splits)
             notes += [f"{self._root}: {note}"] if note else []
         if self._others:
+            plural = "files are" if self._others > 1 else "file is"
             notes.append(
-                f"{self._root}: {self._others} files in class folders are not images by their name."
+                f"{self._root}: {self._others} {plural} not named like an image; not used."
             )
         return ImageFolder(
             self._root, tuple(self._files), np.array(self._labels, np.int64), splits, tuple(notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, get_args
@@ -59,7 +60,8 @@ def write_csv(
             f"{path}: cannot be written ({error.strerror}). Choose another place."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_folders(
@@ -73,15 +75,22 @@ def write_folders(
         validation: Name of the folder for the validation images; None puts them into ``test`` as
             ``PublicTest_<number>``, as the folder copy of FER2013 on Kaggle does.
         suffix: ``.png`` (the same pixels), ``.jpg`` or ``.jpeg`` (slightly different ones).
+
+    Raises:
+        DataError: If an image cannot be written.
     """
     names = ("train", validation or "test", "test")
-    for row in range(len(faces)):
-        split = int(faces.splits[row])
-        target = folder / names[split] / CLASSES[faces.labels[row]]
-        target.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(faces.images[row]).save(
-            target / f"{_USAGES[split]}_{row}{suffix}", quality=95
-        )
+    try:
+        for row in range(len(faces)):
+            split = int(faces.splits[row])
+            target = folder / names[split] / CLASSES[faces.labels[row]]
+            target.mkdir(parents=True, exist_ok=True)
+            file = target / f"{_USAGES[split]}_{row}{suffix}"
+            Image.fromarray(faces.images[row]).save(file, quality=95)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror}). Choose another place."
+        ) from error
 
 
 _HEADERS: dict[str, bytes] = {
