@@ -22,11 +22,12 @@ TrialState = Literal["finished", "failed", "killed"]
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has loaded everything and can train."""
+    """The worker has loaded everything and can train; ``notes`` are about the data."""
 
     kind: ClassVar[str] = "ready"
     device: str
     startup_s: float
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

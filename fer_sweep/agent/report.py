@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fer_sweep.agent.durations import format_seconds
 from fer_sweep.agent.messages import Cause, TrialState
 from fer_sweep.errors import ExitCode
 from fer_sweep.tracking import SweepRef
@@ -80,6 +81,41 @@ class AgentReport:
         return [trial for trial in self.trials if trial.state == "failed" or trial.cause]
 
     @property
+    def lines(self) -> list[str]:
+        """The summary for people: totals, then what failed and why, then where to read on."""
+        done = ", ".join(f"{number} {state}" for state, number in sorted(self.by_state.items()))
+        unit = "GPU time" if self.on_gpu else "worker time"
+        lines = [
+            f"{self.sweep.path}: {done or 'no trials'} in {format_seconds(self.wall_s)} "
+            f"({format_seconds(self.worker_s)} of {unit})."
+        ]
+        lines += [
+            f"  {trial.name} {trial.state} ({trial.cause}): {_first_line(trial)}"
+            for trial in self.failed[:10]
+        ]
+        if len(self.failed) > 10:
+            lines.append(f"  and {len(self.failed) - 10} more.")
+        if self.failed:
+            logs = sorted({str(trial.log) for trial in self.failed})
+            lines.append(f"  Tracebacks: {', '.join(logs)}")
+        return [*lines, *self.problems]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``; every number in the unit its name says."""
+        return {
+            "sweep": self.sweep.path,
+            "by_state": dict(self.by_state),
+            "by_cause": dict(self.by_cause),
+            "wall_s": self.wall_s,
+            "worker_s": self.worker_s,
+            "on_gpu": self.on_gpu,
+            "problems": list(self.problems),
+            "signal": self.signal,
+            "exit_code": self.exit_code,
+            "trials": [{**asdict(trial), "log": str(trial.log)} for trial in self.trials],
+        }
+
+    @property
     def exit_code(self) -> int:
         """What the command ends with."""
         if self.signal is not None:
@@ -87,3 +123,7 @@ class AgentReport:
         if self.gave_up:
             return ExitCode.TOOL_ERROR
         return ExitCode.TRIALS_FAILED if self.by_state["failed"] else ExitCode.DONE
+
+
+def _first_line(trial: TrialRecord) -> str:
+    return trial.message.splitlines()[0] if trial.message else ""

@@ -20,7 +20,7 @@ from typing import Any
 
 from fer_sweep.agent.board import Board
 from fer_sweep.agent.machine import Machine, this_machine
-from fer_sweep.agent.messages import Drain, Event, StopNow
+from fer_sweep.agent.messages import Drain, Event, Ready, StopNow
 from fer_sweep.agent.report import AgentReport, TrialRecord
 from fer_sweep.agent.seat import SlotSeat, Tokens
 from fer_sweep.agent.signals import caught_signals
@@ -66,6 +66,7 @@ class AgentOptions:
         sweep: Whose trials to run.
         home: The project's ``.fersweep`` folder: logs, checkpoints, caches.
         data: As in ``load_faces``.
+        drop_duplicates: Leave out training copies of validation and test images.
         gpus: As in ``plan_slots``.
         workers: As in ``plan_slots``.
         count: Run exactly this many trials, over all slots; None until the sweep is done.
@@ -78,6 +79,7 @@ class AgentOptions:
     sweep: SweepRef
     home: Path
     data: str | None = None
+    drop_duplicates: bool = False
     gpus: str | None = None
     workers: int | None = None
     count: int | None = None
@@ -180,11 +182,12 @@ class Supervisor:
         self._phase = _Phase.WORK
         self._signal: int | None = None
         self._kill_at: float | None = None
+        self._told: set[str] = set()
         self._inbox: SimpleQueue[tuple[int, Event | int | None]] = SimpleQueue()
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._board = board
         tokens = Tokens(options.count)
-        worker = WorkerOptions(options.sweep, options.data, options.home)
+        worker = WorkerOptions(options.sweep, options.home, options.data, options.drop_duplicates)
         command = [*options.worker_command, *worker.arguments()]
         base = client_environment(options.connection, options.home, environ)
         self._seats = [
@@ -260,9 +263,18 @@ class Supervisor:
             for line in seat.take_news():
                 self._view.say(f"[{seat.slot.label}] {line}")
         elif happened is not None:
+            if isinstance(happened, Ready):
+                self._tell_notes(happened.notes)
             seat.worker_said(happened)
             self._board.apply(index, happened)
             self._view.event(index, happened)
+
+    def _tell_notes(self, notes: Sequence[str]) -> None:
+        """All workers read the same data: what there is to say about it is said once."""
+        for note in notes:
+            if note not in self._told:
+                self._told.add(note)
+                self._view.say(f"data: {note}")
 
     def _advance(self, number: int) -> None:
         """One signal: Ctrl-C goes one phase further, SIGTERM and SIGHUP go to "stop now" at least."""

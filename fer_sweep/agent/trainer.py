@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from fer_sweep.agent.messages import Cause
 from fer_sweep.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What to train on.
+
+    Attributes:
+        data: As in ``load_faces``; None when nothing was configured.
+        cache: Where the parsed data is kept; shared by all workers.
+        drop_duplicates: Leave out training copies of validation and test images.
+    """
+
+    data: str | None
+    cache: Path
+    drop_duplicates: bool = False
 
 
 class Result(Protocol):
@@ -29,6 +45,10 @@ class Trainer(Protocol):
     def device(self) -> str:
         """As shown to the user."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the data."""
+
     def train(
         self,
         config: TrainConfig,
@@ -47,38 +67,36 @@ class Trainer(Protocol):
         """Give back what a dead trial left on the device, so that the next one starts clean."""
 
 
-TrainerLoader = Callable[[str | None, Path], Trainer]
-"""Called once per worker with the data (as in ``load_faces``) and the folder for its cache."""
+TrainerLoader = Callable[[DataSource], Trainer]
+"""Called once per worker."""
 
 
 class TorchTrainer:
     """The real one: data resident on the device, torch imported once.
 
     Args:
-        data: As in ``load_faces``.
-        cache: Where the parsed data is kept; shared by all workers.
+        source: What to train on.
 
     Raises:
         DataError: If the data cannot be used.
     """
 
-    def __init__(self, data: str | None, cache: Path) -> None:
+    def __init__(self, source: DataSource) -> None:
         from fer_sweep.data import load_faces
         from fer_sweep.train import ResidentData, choose_device
 
         # The data first: reading it fails in a blink where torch needs seconds to start.
-        faces = load_faces(data, cache=cache)
+        faces = load_faces(source.data, cache=source.cache, drop_duplicates=source.drop_duplicates)
+        self.notes = faces.notes
         self._device = choose_device()
         self._data = ResidentData.from_faces(faces, self._device)
 
     @property
     def device(self) -> str:
         """The GPU's name, or cpu."""
-        import torch
+        from fer_sweep.train.device import device_name
 
-        if self._device.type == "cuda":
-            return torch.cuda.get_device_name(self._device)
-        return self._device.type
+        return device_name(self._device)
 
     def train(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from fer_sweep.agent.board import Board, Seat, Trial
+from fer_sweep.agent.durations import format_seconds
 from fer_sweep.agent.messages import EpochDone, Event, TrialEnded, TrialStarted
 
 if TYPE_CHECKING:
@@ -241,22 +242,3 @@ def format_accuracy(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{100 * value:.1f}%" if math.isfinite(value) else "nan"
-
-
-def format_seconds(seconds: float | None) -> str:
-    """A duration as people say it.
-
-    Example:
-        >>> [format_seconds(s) for s in (4.2, 75, 3700)]
-        ['4.2 s', '1 min 15 s', '1 h 02 min']
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -35,7 +35,7 @@ from fer_sweep.agent.messages import (
     TrialStarted,
     Waiting,
 )
-from fer_sweep.agent.trainer import TorchTrainer, Trainer, TrainerLoader
+from fer_sweep.agent.trainer import DataSource, TorchTrainer, Trainer, TrainerLoader
 from fer_sweep.agent.trial import StopSwitch, TrialOutcome, run_trial
 from fer_sweep.errors import ExitCode, FersweepError, TrackingError
 from fer_sweep.tracking import (
@@ -66,18 +66,26 @@ class WorkerOptions:
 
     Attributes:
         sweep: Whose trials to take.
-        data: As in ``load_faces``; None when nothing was configured.
         home: The project's ``.fersweep`` folder.
+        data: As in ``load_faces``; None when nothing was configured.
+        drop_duplicates: Leave out training copies of validation and test images.
     """
 
     sweep: SweepRef
-    data: str | None
     home: Path
+    data: str | None = None
+    drop_duplicates: bool = False
+
+    @property
+    def source(self) -> DataSource:
+        """The data, cached in the project's folder."""
+        return DataSource(self.data, self.home / "cache", self.drop_duplicates)
 
     def arguments(self) -> list[str]:
         """The command line that ``parse`` reads back."""
         data = [] if self.data is None else ["--data", self.data]
-        return ["--sweep", self.sweep.path, "--home", str(self.home), *data]
+        flags = ["--drop-duplicates"] if self.drop_duplicates else []
+        return ["--sweep", self.sweep.path, "--home", str(self.home), *data, *flags]
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> WorkerOptions:
@@ -86,8 +94,10 @@ class WorkerOptions:
         parser.add_argument("--sweep", required=True, help="entity/project/id")
         parser.add_argument("--home", required=True, type=Path)
         parser.add_argument("--data")
+        parser.add_argument("--drop-duplicates", action="store_true")
         given = parser.parse_args(arguments)
-        return cls(parse_sweep_ref(given.sweep, entity="", project=""), given.data, given.home)
+        sweep = parse_sweep_ref(given.sweep, entity="", project="")
+        return cls(sweep, given.home, given.data, given.drop_duplicates)
 
 
 class Worker:
@@ -99,6 +109,7 @@ class Worker:
         self._load = load
         self._permits: SimpleQueue[bool] = SimpleQueue()
         self._leaving = threading.Event()
+        self._loaded = False
         self._stop_all: str | None = None
         self._stop = StopSwitch()
         self._handed_out: deque[Command] = deque()
@@ -114,11 +125,12 @@ class Worker:
         started = time.monotonic()
         self._channel.listen(self._obey)
         try:
-            trainer = self._load(self._options.data, self._options.home / "cache")
+            trainer = self._load(self._options.source)
             session = AgentSession(self._connection, self._options.sweep, pause=self._leaving.wait)
         except FersweepError as error:
             return self._give_up(error, ExitCode.WORKER_MISCONFIGURED)
-        self._channel.send(Ready(trainer.device, time.monotonic() - started))
+        self._loaded = True
+        self._channel.send(Ready(trainer.device, time.monotonic() - started, list(trainer.notes)))
         try:
             self._take_trials(trainer, session)
         except FersweepError as error:
@@ -229,6 +241,10 @@ class Worker:
             case None:
                 self._stop_trial("its supervisor died")
                 _exit_after(ORPHAN_GRACE_S)
+        if not self._loaded:
+            os._exit(
+                ExitCode.DONE
+            )  # nobody waits for seconds of imports to be told that it was for nothing
         self._leaving.set()
         self._permits.put(False)
 

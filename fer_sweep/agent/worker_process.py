@@ -8,10 +8,14 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fer_sweep.agent.messages import Event, Order, decode, encode
+
+MARK = "FERSWEEP_WORKER"
+"""In the environment of a worker and of everything below it; unique to each start."""
 
 
 class WorkerProcess:
@@ -39,13 +43,14 @@ class WorkerProcess:
         on_exit: Callable[[int], None],
     ) -> None:
         self.started = time.monotonic()
+        self._mark = uuid.uuid4().hex
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stderr:
             stderr.write(f"--- worker started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
             stderr.flush()
             self._process = subprocess.Popen(
                 list(command),
-                env=dict(env),
+                env={**env, MARK: self._mark},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -69,12 +74,8 @@ class WorkerProcess:
             self._process.stdin.flush()
 
     def kill(self) -> None:
-        """SIGKILL the worker, its group and its descendants in other sessions (wandb-core is one)."""
-        family = descendants(self.pid)
-        for pid in (self.pid, *family):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._kill_group()
+        """SIGKILL the worker and all that it started."""
+        self._kill_family()
 
     def join(self, timeout_s: float) -> None:
         """Wait until ``on_exit`` was called."""
@@ -89,34 +90,34 @@ class WorkerProcess:
                     self._on_event(event)
         # Still a zombie here, so its number cannot yet belong to another process group.
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        self._kill_group()
+        self._kill_family()
         code = self._process.wait()
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         self._on_exit(code)
 
-    def _kill_group(self) -> None:
+    def _kill_family(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in marked_processes(self._mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
-def descendants(pid: int) -> list[int]:
-    """All living processes below ``pid``, in any session; empty where there is no ``/proc``."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The command name, in parentheses, may hold spaces; what follows it does not.
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    found: list[int] = []
-    frontier = [pid]
-    while frontier:
-        below = children.get(frontier.pop(), [])
-        found += below
-        frontier += below
+def marked_processes(mark: str) -> list[int]:
+    """Living processes whose environment holds ``mark``, whoever their parent is by now.
+
+    A dead worker's children have been handed to init, and wandb-core and its monitor (which lives on for
+    5 s, measured) have sessions of their own; the environment is what they all keep. Empty where there is
+    no ``/proc``.
+    """
+    line = f"{MARK}={mark}\0".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            if line in environ.read_bytes():
+                found.append(int(environ.parent.name))
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_sweep.agent.messages import Cause
+from fer_sweep.agent.trainer import DataSource
 from fer_sweep.agent.worker import main
 from fer_sweep.errors import DataError
 from fer_sweep.train_config import TrainConfig
@@ -36,10 +37,10 @@ class StubTrainer:
     """Takes 0.02 s per batch and gets better every epoch."""
 
     device = "stub"
+    notes = ("the stub's data has a note",)
 
-    def __init__(self, data: str | None, cache: Path) -> None:
-        del cache
-        if data == "missing.csv":
+    def __init__(self, source: DataSource) -> None:
+        if source.data == "missing.csv":
             raise DataError("missing.csv: no such file. Give --data PATH.")
 
     def train(

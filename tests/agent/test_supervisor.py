@@ -70,7 +70,7 @@ def options(connection: Connection, tmp_path: Path) -> Iterator[Callable[..., Ag
         return replace(plain, restart_after_s=0.05, **changes)
 
     yield build
-    wait_until(lambda: not processes_of(home), 10, lambda: f"left behind: {processes_of(home)}")
+    wait_until(lambda: not processes_of(home), 1, lambda: f"left behind: {processes_of(home)}")
 
 
 def run(options: AgentOptions, stream: io.StringIO | None = None) -> AgentReport:
@@ -131,6 +131,7 @@ def test_every_cell_of_a_grid_runs_once_and_is_complete(
     assert fetch_sweep(connection, sweep).run_count == 3
     assert "2 workers on the CPU" in stream.getvalue()
     assert "3 finished, 0 running, 0 left" in stream.getvalue()
+    assert stream.getvalue().count("the stub's data has a note") == 1
     assert report.worker_s > 0
 
 
@@ -340,6 +341,7 @@ class Agent:
 
     def end(self) -> tuple[int, dict[str, Any]]:
         out, _ = self.process.communicate(timeout=40)
+        wait_until(lambda: not processes_of(self.home), 1, lambda: str(processes_of(self.home)))
         return self.process.returncode, json.loads(out or b"{}")
 
 
