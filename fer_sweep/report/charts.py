@@ -211,8 +211,11 @@ def _best(run: RunReport, kind: str, scale: Scale) -> Iterator[Markup]:
             x, scale.y(float(column[at]))
         )
     anchor, dx = ("end", -5) if x > (LEFT + RIGHT) / 2 else ("start", 5)
+    y = (
+        BOTTOM - 6 if kind == "accuracy" else TOP + 10
+    )  # accuracies end high, losses low: the curves leave room there
     yield Markup('<text x="{:.1f}" y="{}" text-anchor="{}">best</text></g>').format(
-        x + dx, BOTTOM - 6, anchor
+        x + dx, y, anchor
     )
 
 

@@ -81,7 +81,7 @@ def _runner_up(best: Best, run: RankedRun, other: Best, *, ties: int) -> str:
     difference, noise = best.accuracy - other.accuracy, _noise(best, other)
     by = f"{100 * difference:.1f} points"
     if ties:
-        more = "" if ties == 1 else f", and so are {ties - 1} more"
+        more = "" if ties == 1 else f", and so {'is' if ties == 2 else 'are'} {ties - 1} more"
         return (
             f"The runner-up, {run.name}, is within noise ({by} behind; {100 * noise:.1f} would be a difference){more}: more "
             "seeds of these would say which is better, more configurations would not."

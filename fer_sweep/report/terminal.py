@@ -34,7 +34,10 @@ def print_report(report: Report, console: Console) -> None:
         console.print(_table(report, console.width))
     for run in report.runs:
         _print_findings(run, console)
-    codes = sorted({code for run in report.runs for code in run.flags})
+    codes = sorted(
+        {code for run in report.runs for code in run.flags},
+        key=lambda code: (code == "FS001", code),
+    )
     if codes:
         console.print()
         console.print(Text(f"What a flag means: fersweep rule {codes[0]}", style="bright_black"))

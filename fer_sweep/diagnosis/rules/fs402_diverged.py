@@ -6,7 +6,7 @@ How: NaN or Infinity was logged for a loss and no finite value followed; or the 
     loss ends 20 % above its minimum and above its first epoch.
 Try: a learning rate 3 to 10 times lower, gradient clipping, larger batches; batch-norm bears high rates.
 When it is wrong: placeholders (NaN written on epochs without evaluation) are ignored as long as a number follows.
-Source: Keras LossNaN practice (TerminateOnNaN); Micikevicius et al. 2018, arXiv:1710.03740, section 3.2, for half precision.
+Source: Keras, TerminateOnNaN; Micikevicius et al. 2018, arXiv:1710.03740, section 3.2, for half precision.
 """
 
 from __future__ import annotations
