@@ -40,10 +40,11 @@ def regularise(history: History, *, best: int) -> tuple[Change, ...]:
         )
     elif augment in ("readme", "crop44"):
         changes.append(Change("augment", ("medium", "strong"), "one notch stronger"))
-    dropout = number(history, "dropout") or 0.0
-    if dropout < 0.6:
-        values = tuple(round(min(dropout + step, 0.6), 2) for step in (0.15, 0.3))
-        changes.append(Change("dropout", tuple(dict.fromkeys(values)), f"now {dropout:g}"))
+    dropout = number(history, "dropout")
+    if (dropout or 0) < 0.6:
+        values = tuple(round(min((dropout or 0) + step, 0.6), 2) for step in (0.15, 0.3))
+        now = "the next best cure" if dropout is None else f"now {dropout:g}"
+        changes.append(Change("dropout", tuple(dict.fromkeys(values)), now))
     smaller = _SMALLER.get(str(history.config.get("arch")))
     if smaller:
         changes.append(Change("arch", smaller, "less capacity to memorise with"))

@@ -159,13 +159,16 @@ def choose_names(
         for ours, theirs in metric_map.items()
         if ours not in chosen
     ]
+    renamed: list[str] = []
     for ours, options in candidates.items():
         options.sort(key=lambda option: (option[0], len(option[1]), option[1]))
         rank, theirs = options[0]
         chosen[ours] = theirs
         if rank:
-            notes.append(f"{ours} is read from {theirs}")
+            renamed.append(f"{ours} from {theirs}")
         if len(options) > 1 and rank == options[1][0]:
             others = ", ".join(name for _, name in options[1:])
             notes.append(f"{ours} could also be {others}: choose with --map {ours}=NAME")
+    if renamed:
+        notes.append(f"recognised: {', '.join(renamed)}")
     return {theirs: ours for ours, theirs in chosen.items()}, notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -113,12 +113,12 @@ def _group_by_order(rows: list[Row]) -> list[list[Row]]:
     round again.
     """
     training = sum(any(name.startswith("train/") for name in row) for row in rows)
-    validated = sum(any(name.startswith("val/") for name in row) for row in rows)
+    validated = sum(map(_is_validated, rows))
     per_step = validated > 0 and training > 1.5 * validated
     groups: list[list[Row]] = [[]]
     seen: set[str] = set()
     for row in rows:
-        was_validated = any(name.startswith("val/") for name in seen)
+        was_validated = _is_validated(seen)
         if (
             was_validated and not row.keys().isdisjoint({"train/loss", "train/accuracy"})
             if per_step
@@ -131,6 +131,10 @@ def _group_by_order(rows: list[Row]) -> list[list[Row]]:
     return [group for group in groups if group]
 
 
+def _is_validated(names: Iterable[str]) -> bool:
+    return any(name.startswith("val/") for name in names)
+
+
 def _columns(
     grouped: list[tuple[int, list[Row]]],
 ) -> tuple[dict[str, Floats], dict[str, tuple[int, ...]]]:
@@ -138,11 +142,16 @@ def _columns(
     columns = {name: np.full(len(grouped), np.nan) for name in names}
     not_finite: dict[str, list[int]] = {}
     for i, (epoch, rows) in enumerate(grouped):
+        per_step = not any(
+            _is_validated(row) for row in rows if any(name.startswith("train/") for name in row)
+        )
         for name in names:
             values = [row[name] for row in rows if name in row]
             if not values:
                 continue
-            columns[name][i] = _mean(values) if name.startswith("train/") else values[-1]
+            columns[name][i] = (
+                _mean(values) if per_step and name.startswith("train/") else values[-1]
+            )
             if not all(map(math.isfinite, values)):
                 not_finite.setdefault(name, []).append(epoch)
     if grouped:

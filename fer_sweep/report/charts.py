@@ -13,7 +13,7 @@ from fer_sweep.diagnosis import RULES, Finding, Severity
 from fer_sweep.history import Floats, History, best_epoch
 from fer_sweep.report.model import RunReport
 
-WIDTH, HEIGHT = 520, 220
+WIDTH, HEIGHT = 520, 224
 LEFT, RIGHT, TOP, BOTTOM = 46, 510, 16, 190
 MAX_POINTS = 240
 """Points drawn per curve: more cannot be told apart at this width, and make the file large."""

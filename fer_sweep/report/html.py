@@ -88,8 +88,17 @@ def write_html(report: Report, path: Path) -> None:
 
 
 def safe_url(url: str) -> str:
-    """The address if it is a web address, else empty: a run may claim ``javascript:`` for its page."""
-    return url if urlsplit(url).scheme in ("http", "https") else ""
+    """The address if the page may link to it, else empty.
+
+    A run may claim ``javascript:`` for its page; and the embedded server's loopback address is gone when the command ends.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return ""
+    away = bool(host) and host not in ("localhost", "::1") and not host.startswith("127.")
+    return url if parts.scheme in ("http", "https") and away else ""
 
 
 def _source(environment: Environment, name: str) -> str:

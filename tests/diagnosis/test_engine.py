@@ -101,6 +101,16 @@ def test_a_run_far_below_its_sweep_is_underfit() -> None:
     assert diagnose([weak, *strong])[0].verdict == Verdict.UNDERFIT
 
 
+def test_accuracy_that_improves_after_the_turn_is_told_and_keeps_its_epochs() -> None:
+    accuracy = cases.approach(30, 0.42, 0.62, pace=12)
+    history = replace(
+        cases.overfit(30), columns={**cases.overfit(30).columns, "val/accuracy": accuracy}
+    )
+    (finding,) = [f for f in diagnose([history])[0].findings if f.code == "FS101"]
+    assert "points up to epoch 30: the network grows overconfident" in finding.message
+    assert "epochs" not in [change.parameter for change in finding.remedies]
+
+
 class TestValAboveTrain:
     def message(self, history: History) -> tuple[str, str, str]:
         (finding,) = [f for f in diagnose([history])[0].findings if f.code == "FS201"]

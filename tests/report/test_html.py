@@ -101,10 +101,23 @@ class TestText:
         assert "There are no runs yet." in to_html(build_report([], sweep={}))
 
     @pytest.mark.parametrize(
-        "url", ["javascript:alert(1)", "data:text/html,x", "", "//host/x", "file:///etc/passwd"]
+        "url",
+        [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "",
+            "//host/x",
+            "file:///etc/passwd",
+            "http://127.0.0.1:8642/x",
+            "http://[::1/x",
+            "http://",
+        ],
     )
-    def test_only_web_addresses_become_links(self, url: str) -> None:
+    def test_only_web_addresses_that_last_become_links(self, url: str) -> None:
         assert safe_url(url) == ""
+
+    def test_the_clouds_pages_are_linked(self) -> None:
+        assert safe_url("https://wandb.ai/a/b/runs/c") == "https://wandb.ai/a/b/runs/c"
 
 
 class TestWriting:

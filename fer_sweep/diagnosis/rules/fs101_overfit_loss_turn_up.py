@@ -23,6 +23,7 @@ from fer_sweep.diagnosis import cases
 from fer_sweep.diagnosis.remedy import regularise
 from fer_sweep.diagnosis.rule import Case, Finding, Peers, Rule, Severity, Verdict
 from fer_sweep.history import History, noise, smooth, window
+from fer_sweep.history import best_epoch as best_accuracy
 
 RISE = 0.03
 CLEAR_RISE = 0.05
@@ -57,13 +58,20 @@ def check(history: History, peers: Peers) -> Finding | None:
     gap_text = (
         "" if gap is None else f"; train accuracy ends {100 * gap:.1f} points above validation"
     )
+    later = _later_best(history, best_epoch)
+    later_text = ""
+    if later is not None:
+        later_text = (
+            f" Validation accuracy still gained {100 * later[1]:.1f} points up to epoch {later[0]}: the network grows "
+            "overconfident before it grows worse."
+        )
     return Finding(
         code="FS101",
         name="overfit-loss-turn-up",
         severity=Severity.ERROR,
         message=(
             f"Validation loss was lowest at epoch {best_epoch} ({low:.3f}) and rose by {rise:.3f}{share} to {end:.3f}, "
-            f"while training loss fell a further {fall:.0%}{gap_text}."
+            f"while training loss fell a further {fall:.0%}{gap_text}.{later_text}"
         ),
         evidence={
             "best_epoch": best_epoch,
@@ -77,8 +85,19 @@ def check(history: History, peers: Peers) -> Finding | None:
         epochs_used=len(epochs),
         marked=tuple(int(e) for e in epochs[best + 1 :]),
         onset=onset,
-        remedies=regularise(history, best=best_epoch),
+        remedies=regularise(history, best=later[0] if later else best_epoch),
     )
+
+
+def _later_best(history: History, turn: int) -> tuple[int, float] | None:
+    """The epoch of the best accuracy after the turn, and its gain; None within one standard error."""
+    best = best_accuracy(history)
+    epochs, (accuracy,) = history.align("val/accuracy")
+    until = accuracy[epochs <= turn]
+    if best is None or best.epoch <= turn or not len(until):
+        return None
+    gain = best.accuracy - float(until.max())
+    return (best.epoch, gain) if gain > best.standard_error else None
 
 
 def _end_gap(history: History) -> float | None:
