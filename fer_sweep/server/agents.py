@@ -135,9 +135,8 @@ def _note_alive(db: sa.Connection, agent: Record, alive: Collection[str], *, now
 
     A trial that its agent ends with SIGTERM cannot report its own end.
     """
-    for run in runs_of_agent(db, agent):
-        if run.state not in ("pending", "running"):
-            continue
+    query = select_runs().where(tables.runs.c.agent_id == agent.id)
+    for run in db.execute(query.where(tables.runs.c.state.in_(("pending", "running")))).all():
         if run.name in alive:
             update_run(db, run, heartbeat_at=now)
         elif run.stop_requested:

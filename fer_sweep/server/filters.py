@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -101,15 +101,28 @@ def split_sweep(filters: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]
     """Take an equality on the sweep out of a filter, for the database to answer by its index.
 
     Example:
-        >>> split_sweep({"sweep": "ab12", "state": "finished"})
-        ('ab12', {'state': 'finished'})
+        >>> split_sweep({"$and": [{"sweep": "ab12"}, {"state": "failed"}]})
+        ('ab12', {'$and': [{'state': 'failed'}]})
+        >>> split_sweep({"sweep": "ab12"})
+        ('ab12', {})
     """
-    rest = dict(filters)
-    sweep = rest.get("sweep")
-    if isinstance(sweep, str):
-        del rest["sweep"]
-        return sweep, rest
-    return None, rest
+    conditions = list(_conditions(filters))
+    wanted = next((c for c in conditions if c[0] == "sweep" and isinstance(c[1], str)), None)
+    if wanted is None:
+        return None, dict(filters)
+    conditions.remove(wanted)
+    rest = [{key: value} for key, value in conditions]
+    return wanted[1], {"$and": rest} if rest else {}
+
+
+def _conditions(filters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a run must fulfil, with nested ``$and`` laid flat."""
+    for key, value in filters.items():
+        if key == "$and":
+            for part in value:
+                yield from _conditions(part)
+        else:
+            yield key, value
 
 
 def matches(fields: RunFields, filters: Mapping[str, Any]) -> bool:

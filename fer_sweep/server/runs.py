@@ -26,6 +26,16 @@ MAX_OFFERS = 3
 """A trial that never started is offered to this many agents; then it counts as crashed."""
 INTERRUPTED = 255
 """The exit code wandb reports for Ctrl-C."""
+STATES = (
+    "pending",
+    "running",
+    "preempting",
+    "preempted",
+    "finished",
+    "failed",
+    "crashed",
+    "killed",
+)
 ALIVE_STATES = ("pending", "running", "preempting")
 
 _TEXT_FIELDS = {
@@ -232,9 +242,14 @@ def _update(
         values |= summary_columns(run, given["summaryMetrics"])
     if given.get("host"):  # only the process that runs it sends its host: it lives
         values |= {"state": "running", "heartbeat_at": now}
-        if run.state not in ("pending", "running"):  # resumed: how it ended before no longer holds
+        if current_state(run, now=now) not in ALIVE_STATES:  # resumed: its end no longer holds
             values |= {"exit_code": None, "stop_requested": False, "preempting": False}
     if given.get("state"):
+        if given["state"] not in STATES:
+            known = ", ".join(STATES)
+            raise RequestError(
+                f"run {run.name}: no such state (got {given['state']!r}). Known: {known}."
+            )
         values |= {"state": given["state"], "heartbeat_at": now}
     if values:
         update_run(db, run, **values)

@@ -114,7 +114,7 @@ def hand_out(db: sa.Connection, sweep: Record, agent_id: int, *, now: float) -> 
     """
     runs = runs_of_sweep(db, sweep)
     for run in runs:
-        if _is_offer_lost(run, now=now):
+        if _is_offer_lost(run, agent_id, now=now):
             update_run(db, run, agent_id=agent_id, heartbeat_at=now, offers=run.offers + 1)
             return run
     trials = [_as_trial(run, now=now) for run in runs]
@@ -177,11 +177,15 @@ def _curves(db: sa.Connection, sweep: Record) -> dict[str, list[float]]:
     return curves
 
 
-def _is_offer_lost(run: Record, *, now: float) -> bool:
-    silent = now - run.heartbeat_at > LEASE_S
-    return (
-        run.state == "pending" and silent and run.offers < MAX_OFFERS and run.parameters is not None
-    )
+def _is_offer_lost(run: Record, agent_id: int, *, now: float) -> bool:
+    """Whether a run that was handed out will not start.
+
+    An agent has one run at a time. If it asks for work while its last run has not started, the answer
+    that named the run never reached it, or the program died before ``wandb.init``.
+    """
+    if run.state != "pending" or run.parameters is None or run.offers >= MAX_OFFERS:
+        return False
+    return bool(run.agent_id == agent_id or now - run.heartbeat_at > LEASE_S)
 
 
 def _as_trial(run: Record, *, now: float) -> PriorTrial:
