@@ -36,8 +36,7 @@ def create_agent(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> 
             f"{given.get('entityName') or 'local'}/{given.get('projectName')}/{given.get('sweep')}"
         )
         raise RequestError(
-            f"sweep {where}: no such sweep on this server. Check entity, project and id.",
-            status=404,
+            f"sweep {where}: no such sweep on this server. Check entity, project and id."
         )
     name = encode_id("Agent", "v1", random_name())
     row = {

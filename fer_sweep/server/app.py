@@ -108,7 +108,9 @@ class _Server:
         except DatabaseError as error:
             message, status = graphql.explain_database_error(error)
             raise RequestError(message, status=status) from error
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except RequestError:
+            raise
+        except Exception as error:  # malformed content, or a bug of ours; a 5xx would be repeated
             LOG.exception("file_stream of run %s", where["run"])
             raise RequestError(
                 f"file_stream: not what wandb sends ({error!r}).", status=400

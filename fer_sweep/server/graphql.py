@@ -89,6 +89,9 @@ def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.
     except RequestError as error:
         LOG.warning("refused %s: %s", request.client, error)
         return _refuse(str(error), error.status)
+    except Exception as error:  # a bug of ours; never a 5xx, which wandb would repeat for minutes
+        LOG.exception("bug in a request of %s", request.client)
+        return _refuse(_bug(error), _REFUSED)
 
 
 def _run(
@@ -141,14 +144,14 @@ def _explain(error: gql.GraphQLError, request: Request) -> tuple[str, int]:
         return str(cause), cause.status if isinstance(cause, RequestError) else 200
     if isinstance(cause, DatabaseError):
         return explain_database_error(cause)
-    if cause is None:
+    if cause is None or isinstance(cause, gql.GraphQLError):
         return f"graphql: {error.message}", _REFUSED
-    # A bug of ours. Never a 5xx: wandb would repeat the request for minutes.
     LOG.error("bug in field %s", error.path, exc_info=cause)
-    return (
-        f"fersweep's local server: internal error ({type(cause).__name__}: {cause}). Please report it.",
-        _REFUSED,
-    )
+    return _bug(cause), _REFUSED
+
+
+def _bug(error: Exception) -> str:
+    return f"fersweep's local server: internal error ({type(error).__name__}: {error}). Please report it."
 
 
 def explain_database_error(error: DatabaseError) -> tuple[str, int]:
