@@ -32,7 +32,7 @@ class LocalServer:
     """
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     _server: uvicorn.Server = field(repr=False)
     _thread: threading.Thread = field(repr=False)
     _store: Store = field(repr=False)

@@ -272,13 +272,14 @@ def test_a_deaf_run_does_not_keep_another_from_being_stopped(lab: Lab) -> None:
 
 def test_a_cell_whose_run_was_deleted_is_handed_out_again(lab: Lab) -> None:
     agent = lab.agent()
+    node_ids = []
     for _ in range(3):
         command = lab.take(agent)
-        node_id = lab.start(command.run_id)
+        node_ids.append(lab.start(command.run_id))
         lab.finish(command.run_id)
-    lab.conn.execute(DELETE, {"id": node_id})
+    lab.conn.execute(DELETE, {"id": node_ids[1]})
 
-    assert lab.take(agent).parameters == {"lr": 0.3}
+    assert lab.take(agent).parameters == {"lr": 0.2}
 
 
 def test_run_cap_and_target_end_a_sweep(conn: Connection) -> None:
