@@ -58,6 +58,7 @@ def test_remedies_are_values_a_sweep_accepts(rule: Rule) -> None:
         "weight_decay": 1e-4,
         "batch_size": 64,
         "augment": "none",
+        "train_size": 1000,
     }
     for case in rule.fires_on:
         history = case.history

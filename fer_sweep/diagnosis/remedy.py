@@ -31,6 +31,9 @@ _LARGER = {
 def regularise(history: History, *, best: int) -> tuple[Change, ...]:
     """For a run that learns its training images by heart; ``best`` is its best epoch."""
     changes = []
+    size = number(history, "train_size")
+    if size:
+        changes.append(Change("train_size", (0,), f"all training images; now {size:g}"))
     augment = history.config.get("augment")
     if augment in (None, "none", "flip"):
         changes.append(

@@ -83,7 +83,7 @@ def write_html(report: Report, path: Path) -> None:
             raise
     except OSError as error:
         raise ConfigError(
-            f"{path}: the report cannot be written ({error.strerror}). Give another path with --html."
+            f"{path}: the report cannot be written ({error.strerror}). Choose another path."
         ) from error
 
 

@@ -111,6 +111,18 @@ def test_accuracy_that_improves_after_the_turn_is_told_and_keeps_its_epochs() ->
     assert "epochs" not in [change.parameter for change in finding.remedies]
 
 
+def test_a_run_stuck_at_chance_is_told_to_lower_its_learning_rate() -> None:
+    stuck = cases.run(
+        train__accuracy=[0.25] * 12,
+        val__accuracy=[0.25] * 12,
+        config={"learning_rate": 0.05, "arch": "cnn4"},
+    )
+    (finding,) = [f for f in diagnose([stuck])[0].findings if f.code == "FS301"]
+    assert "never got past always answering the commonest class" in finding.message
+    (rate,) = [change for change in finding.remedies if change.parameter == "learning_rate"]
+    assert max(rate.values) < 0.05
+
+
 class TestValAboveTrain:
     def message(self, history: History) -> tuple[str, str, str]:
         (finding,) = [f for f in diagnose([history])[0].findings if f.code == "FS201"]

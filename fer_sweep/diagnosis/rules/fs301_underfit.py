@@ -4,7 +4,8 @@ Why it matters: no regularisation, data or patience helps a network that cannot 
 How: training accuracy (clean where logged) ends below 55 % on real FER2013, or the best validation accuracy is more than 5 points
     and 2 standard errors under the sweep's median; training is less than 3 points above validation; and at the pace of the
     last third, as many epochs again would not reach the target.
-Try: a larger network, a learning rate 3 times higher and lower, less dropout and weight decay.
+Try: a larger network, a learning rate 3 times higher and lower, less dropout and weight decay. If it never beat chance (25 %),
+    a learning rate 3 to 10 times lower first.
 When it is wrong: another task or labels with more noise have another target; relative to its own sweep the run may be fine.
 Source: CS231n, "Neural Networks Part 3" (validation tracking training: capacity too low); human accuracy on FER2013 is about
     65 % (Goodfellow et al. 2013, arXiv:1307.0414).
@@ -15,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from fer_sweep.diagnosis import cases
-from fer_sweep.diagnosis.remedy import more_capacity
+from fer_sweep.diagnosis.remedy import calm_down, more_capacity
 from fer_sweep.diagnosis.rule import Case, Finding, Peers, Rule, Severity, Verdict
 from fer_sweep.history import FER2013_SIZES, Floats, History, best_epoch, standard_error, window
 
@@ -23,6 +24,8 @@ TARGET = 0.55
 BELOW_PEERS = 0.05
 GAP = 0.03
 MIN_EPOCHS = 8
+CHANCE = 0.25
+"""Share of FER2013's largest class (happy)."""
 
 
 def check(history: History, peers: Peers) -> Finding | None:
@@ -39,6 +42,8 @@ def check(history: History, peers: Peers) -> Finding | None:
     reached = value + _pace(val if whose == "sweep" else train) * len(epochs)
     if target is None or value >= target or gap >= GAP or reached >= target:
         return None
+    stuck = best.accuracy <= CHANCE + 2 * best.standard_error
+    chance = " It never got past always answering the commonest class." if stuck else ""
     against = "this sweep's runs reach" if whose == "sweep" else "this task allows"
     return Finding(
         code="FS301",
@@ -47,12 +52,12 @@ def check(history: History, peers: Peers) -> Finding | None:
         message=(
             f"Training accuracy ends at {end:.1%}, {'level with' if abs(gap) < 0.005 else f'{100 * gap:+.1f} points from'} "
             f"validation, and the best validation accuracy is {best.accuracy:.1%}: below the {target:.0%} that {against}, and "
-            f"as many epochs again would bring it to about {reached:.0%}."
+            f"as many epochs again would bring it to about {reached:.0%}.{chance}"
         ),
         evidence={"train_accuracy_end": end, "gap_end": gap, "target": target, "reached": reached},
         threshold=f"{'best validation' if whose == 'sweep' else 'training'} accuracy < {target:.1%}, gap < 3 points",
         epochs_used=len(epochs),
-        remedies=more_capacity(history),
+        remedies=calm_down(history) if stuck else more_capacity(history),
     )
 
 
