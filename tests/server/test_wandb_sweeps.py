@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ pytestmark = [
         "ignore:Read the `app_url` setting:DeprecationWarning"
     ),  # wandb's own
 ]
+DEADLINE_S = 60.0
 BIN = Path(sys.executable).parent
 TRAIN = """
-import wandb
+import time, wandb
 with wandb.init() as run:
     for epoch in range(3):
         run.log({"epoch": epoch + 1, "acc": run.config.lr * epoch})
+        time.sleep(0.01)
 """
 SWEEP = """
 program: train.py
@@ -49,17 +52,21 @@ def client(local_server: LocalServer) -> Iterator[None]:
         os.environ.pop(name, None)  # wandb.sweep and wandb.agent leave them set
 
 
-def command(*args: str) -> str:
-    """Run ``wandb ARGS`` as a user would; what it says."""
-    environment = os.environ | {
+def environment() -> dict[str, str]:
+    """A shell with this Python first in its path, in which wandb reports every second."""
+    return os.environ | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "WANDB_SILENT": "false",
         "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
     }
+
+
+def command(*args: str) -> str:
+    """Run ``wandb ARGS`` as a user would; what it says."""
     done = subprocess.run(
         [BIN / "wandb", *args],
         check=False,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=100,
@@ -112,6 +119,39 @@ def test_the_command_line_runs_a_sweep_to_its_end(tmp_path: Path) -> None:
     assert sweep.best_run().config["lr"] == 0.2
     (agent,) = sweep.agents()
     assert (agent.state, len(list(agent.runs()))) == ("FINISHED", 2)
+
+
+@pytest.mark.slow
+def test_a_stopped_trial_is_ended_by_the_command_lines_agent_which_goes_on(tmp_path: Path) -> None:
+    endless = TRAIN.replace("range(3)", "range(3 if run.config.lr > 0.1 else 10**9)")
+    (tmp_path / "train.py").write_text(endless)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    sweep_id = command("sweep", "--project", "faces", "sweep.yaml").split()[-1].rpartition("/")[2]
+
+    with subprocess.Popen(
+        [BIN / "wandb", "agent", f"local/faces/{sweep_id}"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as agent:
+        first = wait_for_rows(sweep_id)
+        first.stop()
+        agent.wait(DEADLINE_S)
+
+    states = {run.config["lr"]: run.state for run in api_sweep(sweep_id).runs}
+    assert states == {0.1: "killed", 0.2: "finished"}
+    assert len(list(first.scan_history())) > 0  # what it had logged is kept
+
+
+def wait_for_rows(sweep_id: str) -> Any:
+    """The sweep's first run, once it has logged something."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        runs = list(api_sweep(sweep_id).runs)
+        if runs and runs[0].lastHistoryStep > 0:
+            return runs[0]
+        time.sleep(0.2)
+    raise AssertionError("no run logged anything")
 
 
 @pytest.mark.slow
