@@ -23,7 +23,7 @@ from fer_sweep.errors import ServerError
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.tables import meta
 
-BUSY_TIMEOUT_S = 30
+BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process's transaction; a bayes proposal takes about 1 s."""
 KEY_LENGTH = 40
 """wandb wants at least 40 word characters, and reads a dash as the end of a prefix."""
@@ -134,7 +134,7 @@ def _create_engine(database: Path) -> sa.Engine:
 
     def connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -203,5 +203,5 @@ def _explain(database: Path, error: OSError | DatabaseError) -> str:
             f"{database}: cannot be written ({reason}). Use a folder you can write to with --home."
         )
     if is_busy(error):
-        return f"{database}: another program holds it locked for over {BUSY_TIMEOUT_S} s. Stop that program."
+        return f"{database}: another program holds it locked for over {BUSY_TIMEOUT_S:.0f} s. Stop that program."
     return f"{database}: {reason}. Use another folder with --home."

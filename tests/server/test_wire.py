@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,39 @@ def test_a_malformed_request_is_a_400_that_says_why(
 
     assert answer.status_code == 400
     assert said in answer.json()["errors"][0]["message"]
+
+
+def test_a_bug_of_ours_is_a_400_with_its_name_and_undoes_the_mutation(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("fer_sweep.server.runs.insert_run", break_down)  # after the project is made
+    answer = http.post("/graphql", json={"query": INIT, "variables": {"name": "x"}})
+
+    assert answer.status_code == 400
+    assert "internal error (ZeroDivisionError: oops)" in answer.json()["errors"][0]["message"]
+    found = http.post("/graphql", json={"query": '{ project(name: "p") { id } }'})
+    assert found.json()["data"]["project"] is None
+
+
+def test_a_database_that_stays_locked_is_a_503_which_clients_repeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer_sweep.server.store.BUSY_TIMEOUT_S", 0.05)
+    database = tmp_path / "busy.sqlite"
+    with start_server(database, port=0) as server:
+        blocker = sqlite3.connect(database, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        body = {"query": INIT, "variables": {"name": "x"}}
+        auth = ("api", server.api_key)
+        assert httpx.post(server.url + "/graphql", json=body, auth=auth).status_code == 503
+        reading = {"query": "{ models { totalCount } }"}  # readers never wait
+        assert httpx.post(server.url + "/graphql", json=reading, auth=auth).status_code == 200
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        assert httpx.post(server.url + "/graphql", json=body, auth=auth).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "a:b", "", "x" * 129, "a\nb"])
