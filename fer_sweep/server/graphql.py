@@ -25,7 +25,7 @@ from sqlalchemy.exc import DatabaseError
 from fer_sweep.errors import ConfigError
 from fer_sweep.server.nodes import Context
 from fer_sweep.server.operations import Mutations, Queries
-from fer_sweep.server.store import Store
+from fer_sweep.server.store import Store, is_busy
 from fer_sweep.server.wire import RequestError
 
 LOG = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.
                 request.client,
                 name,
             )
-        return _run(store, request, document, operation, now=clock())
+        return _run(store, request, document, operation, clock)
     except gql.GraphQLSyntaxError as error:
         return _refuse(f"graphql: syntax error ({error.message}).", _REFUSED)
     except RequestError as error:
@@ -99,8 +99,7 @@ def _run(
     request: Request,
     document: gql.DocumentNode,
     operation: gql.OperationDefinitionNode,
-    *,
-    now: float,
+    clock: Callable[[], float],
 ) -> Answer:
     is_mutation = operation.operation == gql.OperationType.MUTATION
     _check_served(operation, request.client)
@@ -108,7 +107,7 @@ def _run(
     transaction = store.writing if is_mutation else store.reading
     try:
         with transaction() as db:
-            context = Context(store, db, request.base_url, now)
+            context = Context(store, db, request.base_url, now=clock())
             result = gql.execute_sync(
                 _schema(),
                 document,
@@ -120,7 +119,7 @@ def _run(
             if is_mutation and result.errors:
                 raise _RolledBackError(result)
     except _RolledBackError as rolled_back:
-        result = rolled_back.result
+        result = gql.ExecutionResult(None, rolled_back.result.errors)
     except DatabaseError as error:  # at BEGIN or COMMIT
         return _refuse(*explain_database_error(error))
     return _report(result, request)
@@ -159,7 +158,7 @@ def explain_database_error(error: DatabaseError) -> tuple[str, int]:
 
     A database that is only busy is a 503, which clients repeat; a full disk is not, or they would hang.
     """
-    if isinstance(error.orig, Exception) and "locked" in str(error.orig):
+    if is_busy(error):
         return "server: the database is busy. Try again.", _BUSY
     LOG.error("database error", exc_info=error)
     return f"server: the database cannot be written ({error.orig}). Free some disk space.", _REFUSED

@@ -1,24 +1,22 @@
-"""Who gets which trial: leases, commands, states, and many agents on several servers at once."""
+"""Who gets which trial: leases, commands, states."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fer_sweep.errors import TrackingError
-from fer_sweep.server.embedded import LocalServer, start_server
+from fer_sweep.server.embedded import start_server
 from fer_sweep.server.runs import LEASE_S, MAX_OFFERS
 from fer_sweep.tracking import (
     AgentSession,
     Command,
     Connection,
+    SweepGoneError,
     SweepRef,
     connect,
     create_sweep,
@@ -326,6 +324,54 @@ def test_a_config_without_runs_can_be_updated_and_later_not(lab: Lab) -> None:
         lab.conn.execute(update, variables)
 
 
+def test_a_run_that_joins_by_itself_counts_as_its_cell(lab: Lab) -> None:
+    config = json.dumps({"lr": {"value": 0.1}})
+    join = """mutation UpsertBucket($config: JSONString, $sweep: String) {
+      upsertBucket(input: {name: "mine", modelName: "p", host: "here", sweep: $sweep, config: $config}) {
+        bucket { sweepName }
+      }
+    }"""
+    answer = lab.conn.execute(join, {"config": config, "sweep": lab.ref.sweep_id})
+    lab.log("mine", [0.5, 0.7])
+
+    assert answer["upsertBucket"]["bucket"]["sweepName"] == lab.ref.sweep_id
+    assert lab.node()["bestLoss"] == 0.7
+    assert lab.take(lab.agent()).parameters == {"lr": 0.2}
+    with pytest.raises(TrackingError, match=r"no sweep 'nothere'.*WANDB_SWEEP_ID"):
+        lab.conn.execute(join, {"config": config, "sweep": "nothere"})
+
+
+def test_a_new_metric_is_collected_from_what_was_logged(lab: Lab) -> None:
+    lab.start("mine")
+    lines = [json.dumps({"_step": i, "acc": i, "val": {"loss": 9 - i}}) for i in range(3)]
+    body = {"files": {"wandb-history.jsonl": {"offset": 0, "content": lines}}}
+    lab.conn.post("/files/local/p/mine/file_stream", body)
+    assert lab.node()["bestLoss"] == 2
+
+    update = """mutation UpsertSweep($id: ID, $config: String) {
+      upsertSweep(input: {id: $id, config: $config}) { sweep { name } }
+    }"""
+    config = {**GRID, "metric": {"name": "val.loss", "goal": "minimize"}}
+    lab.conn.execute(update, {"id": lab.node()["id"], "config": json.dumps(config)})
+    assert lab.node()["bestLoss"] == 7
+
+
+def test_an_agent_that_is_silent_reads_as_crashed(lab: Lab, clock: Clock) -> None:
+    agent = lab.agent()
+    lab.take(agent)
+    assert [edge["node"]["state"] for edge in lab.node()["agents"]["edges"]] == ["RUNNING"]
+    clock.now += LEASE_S + 1
+    assert [edge["node"]["state"] for edge in lab.node()["agents"]["edges"]] == ["CRASHED"]
+
+
+def test_an_agent_of_a_deleted_sweep_is_told_so_by_a_404(lab: Lab) -> None:
+    agent = lab.agent()
+    agent.agent_id = "QWdlbnQ6djE6Z29uZQ=="
+
+    with pytest.raises(SweepGoneError):
+        agent.heartbeat([])
+
+
 def test_a_config_that_cannot_be_searched_creates_nothing_and_names_every_problem(
     conn: Connection,
 ) -> None:
@@ -343,65 +389,3 @@ def test_a_config_that_cannot_be_searched_creates_nothing_and_names_every_proble
 def test_an_agent_of_no_sweep_is_refused(conn: Connection, lab: Lab) -> None:
     with pytest.raises(TrackingError, match="no such sweep"):
         AgentSession(conn, SweepRef("local", "p", "nothere"))
-
-
-@pytest.mark.slow
-def test_two_server_processes_hand_out_40_cells_once_each(tmp_path: Path) -> None:
-    database = tmp_path / "server.sqlite"
-    script = f"""
-import sys
-from pathlib import Path
-from fer_sweep.server.embedded import start_server
-with start_server(Path({str(database)!r}), port=0) as server:
-    print(server.url, flush=True)
-    sys.stdin.read()
-"""
-    grid = {
-        "method": "grid",
-        "parameters": {"a": {"values": list(range(8))}, "b": {"values": list(range(5))}},
-    }
-    with start_server(database, port=0) as local:
-        command = [sys.executable, "-c", script]
-        with subprocess.Popen(
-            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            urls = [local.url, process.stdout.readline().strip()]
-            handed_out = _drain(local, urls, grid, agents=8)
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(20) == 0
-
-    assert sorted(handed_out) == sorted((a, b) for a in range(8) for b in range(5))
-
-
-def _drain(
-    local: LocalServer, urls: Sequence[str], grid: Mapping[str, Any], *, agents: int
-) -> list[tuple[int, int]]:
-    """Let agents on all servers take trials until every one is told to exit."""
-    conns = [connect(url, local.api_key, "local", "p") for url in urls]
-    lab = Lab(conns[0], create_sweep(conns[0], grid))
-    handed_out: list[tuple[int, int]] = []
-    crashes: list[Exception] = []
-
-    def work(conn: Connection) -> None:
-        try:
-            mine = Lab(conn, lab.ref)
-            agent = mine.agent()
-            while (command := agent.heartbeat([])) != Command("exit"):
-                if command is not None:
-                    handed_out.append((command.parameters["a"], command.parameters["b"]))
-                    mine.start(command.run_id)
-                    mine.finish(command.run_id)
-        except Exception as error:  # noqa: BLE001 - re-raised in the test's own thread
-            crashes.append(error)
-
-    threads = [threading.Thread(target=work, args=(conns[i % 2],)) for i in range(agents)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    if crashes:
-        raise crashes[0]
-    assert lab.state() == "FINISHED"
-    return handed_out

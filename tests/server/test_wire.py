@@ -230,6 +230,49 @@ def test_a_compressed_stream_is_read(conn: Connection, http: httpx.Client) -> No
     assert run_of(conn).history_rows == 1
 
 
+def test_console_lines_are_rewritten_in_place_and_paged(
+    conn: Connection, http: httpx.Client
+) -> None:
+    for offset, lines in ((0, ["epoch 1", "50 %"]), (1, ["100 %", "done"])):
+        stream(http, {"files": {"output.log": {"offset": offset, "content": lines}}})
+    query = """query L($last: Int, $first: Int, $after: String) { project(name: "p") { run(name: "ab12") {
+      logLineCount
+      logLines(last: $last, first: $first, after: $after) {
+        edges { node { number line } } pageInfo { endCursor hasNextPage }
+      }
+    } } }"""
+
+    def read(**variables: Any) -> tuple[list[str], dict[str, Any]]:
+        run = conn.execute(query, variables)["project"]["run"]
+        assert run["logLineCount"] == 3
+        found = [edge["node"]["line"] for edge in run["logLines"]["edges"]]
+        return found, run["logLines"]["pageInfo"]
+
+    assert read(last=2)[0] == ["100 %", "done"]
+    first, page = read(first=2)
+    assert (first, page["hasNextPage"]) == (["epoch 1", "100 %"], True)
+    assert read(first=2, after=page["endCursor"])[0] == ["done"]
+
+
+def test_system_events_are_kept_apart_from_the_history(
+    conn: Connection, http: httpx.Client
+) -> None:
+    content = ['{"system.cpu": 1}', '{"system.cpu": 2}']
+    stream(http, {"files": {"wandb-events.jsonl": {"offset": 0, "content": content}}})
+    query = """{ project(name: "p") { run(name: "ab12") {
+      events eventsTail systemMetrics history historyTail eventsLineCount
+    } } }"""
+
+    assert conn.execute(query, {})["project"]["run"] == {
+        "events": content,
+        "eventsTail": json.dumps(content[1:]),
+        "systemMetrics": content[1],
+        "history": [],
+        "historyTail": "[]",
+        "eventsLineCount": 2,
+    }
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
