@@ -9,8 +9,12 @@ import typer
 
 from fer_sweep.cli.options import Data, Entity, Home, Json, Local, Project, SweepArgument
 
-EXAMPLES = """Examples: fersweep agent --gpus 0,1 --data fer2013.csv; fersweep agent --workers 2 --data faces;
-fersweep agent me/fer/ab12cd34 --count 3. Ctrl-C: once finishes the trials in hand, twice stops them, thrice kills."""
+EXAMPLES = """\b
+Examples:
+  fersweep agent --gpus 0,1 --data fer2013.csv
+  fersweep agent --workers 2 --data faces
+  fersweep agent me/fer/ab12cd34 --count 3
+Ctrl-C once finishes the trials in hand, twice stops them, three times kills."""
 
 
 def agent(

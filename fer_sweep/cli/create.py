@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from fer_sweep.settings import Settings
     from fer_sweep.space import SweepFlags
 
-EXAMPLES = """Examples: fersweep create --dry-run; fersweep create sweeps/quick.yaml --epochs 5;
-fersweep create --arch cnn4_bn,resnet18 --lr 1e-4..1e-2 --dropout 0,0.3 --method bayes --run-cap 20."""
+EXAMPLES = """\b
+Examples:
+  fersweep create --dry-run
+  fersweep create sweeps/quick.yaml --epochs 5
+  fersweep create --arch cnn4_bn,resnet18 --lr 1e-4..1e-2 --method bayes --run-cap 20"""
 
 
 def _values(text: str) -> Any:
@@ -43,14 +46,17 @@ def create(
     run_cap: Annotated[int | None, _values("Most runs of the sweep")] = None,
     early_terminate: Annotated[
         bool | None,
-        typer.Option("--early-terminate/--no-early-terminate", help="Hyperband.", show_default=False),
+        typer.Option(
+            "--early-terminate/--no-early-terminate", help="Hyperband.", show_default=False
+        ),
     ] = None,
     name: Annotated[str | None, _values("Name of the sweep")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the YAML here.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the YAML and what it would do; register nothing.")
+        bool,
+        typer.Option("--dry-run", help="Print the YAML and what it would do; register nothing."),
     ] = False,
     as_json: Json = False,
     local: Local = None,
@@ -86,7 +92,9 @@ def create(
     if output is not None:
         _write(output, text)
     if dry_run:
-        print(_json(config, summary=summary.lines) if as_json else text, end="\n" if as_json else "")
+        print(
+            _json(config, summary=summary.lines) if as_json else text, end="\n" if as_json else ""
+        )
         return
     settings = load_settings(local=local, entity=entity, project=project, home=home)
     ref, url, kept = _register(settings, config, text)

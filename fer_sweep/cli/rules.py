@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-EXAMPLES = "Example: fersweep rule FS201"
+EXAMPLES = """\b
+Example:
+  fersweep rule FS201"""
 
 
 def rules() -> None:

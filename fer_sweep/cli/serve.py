@@ -9,8 +9,11 @@ import typer
 
 from fer_sweep.cli.options import Home
 
-EXAMPLES = """Example: fersweep serve --port 8642, then in another shell paste the two exports it prints
-and run any wandb code: wandb sweep, wandb agent, wandb.Api()."""
+EXAMPLES = """\b
+Example:
+  fersweep serve --port 8642
+Paste the two exports it prints into another shell, then run any wandb code there:
+wandb sweep, wandb agent, wandb.Api()."""
 
 
 def serve(
