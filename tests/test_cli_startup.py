@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "wandb", "numpy", "yaml", "rich", "pydantic", "httpx", "starlette", "sqlalchemy"}
+# pydantic is missing here: typer itself loads it to read a command's signature.
+HEAVY = {"torch", "wandb", "numpy", "yaml", "rich", "httpx", "starlette", "sqlalchemy", "optuna"}
 PROGRAM = """
 import json, sys
 from fer_sweep.cli.main import main

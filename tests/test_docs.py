@@ -30,7 +30,7 @@ def test_relative_links_resolve(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
 def test_named_files_exist(path: Path) -> None:
     named = re.findall(
-        r"`((?:fer_sweep|tests|sweeps|agents|benchmarks|docs)/[\w/.]+)`",
+        r"`((?:fer_sweep|tests|sweeps|agents|benchmarks|docs)/[a-z0-9_/.]+)`",
         path.read_text(encoding="utf-8"),
     )
 

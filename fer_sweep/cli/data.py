@@ -99,7 +99,7 @@ def _print_summary(faces: FaceSet) -> None:
 
     from fer_sweep.data import CLASSES, SPLITS
 
-    table = Table(title=f"{faces.source}  (key {faces.key})", title_justify="left")
+    table = Table()
     for heading in ("class", *SPLITS):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     labels = {split: faces.labels[faces.indices(split)] for split in SPLITS}
@@ -108,6 +108,7 @@ def _print_summary(faces: FaceSet) -> None:
     table.add_section()
     table.add_row("all", *(str(len(labels[split])) for split in SPLITS))
     console = Console(highlight=False, markup=False)
+    console.print(f"{faces.source}  (content key {faces.key})")
     console.print(table)
     for note in faces.notes:
         console.print(f"- {note}")

@@ -11,7 +11,7 @@ import typer
 
 from fer_sweep import __version__
 from fer_sweep.cli import agent, create, data, report, rules, serve
-from fer_sweep.errors import ExitCode, FersweepError
+from fer_sweep.errors import ConfigError, ExitCode, FersweepError
 
 app = typer.Typer(
     name="fersweep",
@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(bool(stop.code))
     except FersweepError as error:
-        for line in str(error).splitlines():
-            print(f"fersweep: error: {line}", file=sys.stderr)
+        for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
+            print(f"fersweep: error: {problem}", file=sys.stderr)
         return error.exit_code
     except Exception as bug:  # noqa: BLE001 - the last line of defence: a bug of ours, said as such
         if os.environ.get("FERSWEEP_DEBUG"):

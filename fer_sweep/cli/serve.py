@@ -23,10 +23,13 @@ def serve(
     home: Home = None,
 ) -> None:
     """Keep the local W&B-compatible server running, until Ctrl-C."""
+    import logging
+
     from fer_sweep.server.embedded import start_server
     from fer_sweep.settings import load_settings
 
     settings = load_settings(local=True, home=home)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what the server refuses
     with start_server(settings.database, port=port) as server:
         print(f"export WANDB_BASE_URL={server.url}")
         print(f"export WANDB_API_KEY={server.api_key}", flush=True)
