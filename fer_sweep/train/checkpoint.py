@@ -83,7 +83,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path}: cannot be read ({error.strerror or error}). Check the path."
         ) from error
-    except Exception as error:  # noqa: BLE001  torch raises many kinds for a damaged file
+    except Exception as error:  # torch raises many kinds for a damaged file
         raise CheckpointError(
             f"{path}: not a checkpoint of fersweep, or damaged ({type(error).__name__}). Train again."
         ) from error

@@ -6,11 +6,10 @@ so that maps multiply in the order in which a pixel is traced back to its source
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 — torch's own name for it
 from torch import Tensor
 
 SIZE = 48

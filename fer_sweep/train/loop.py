@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 — torch's own name for it
 from torch import Tensor
 
 from fer_sweep.errors import FersweepError
@@ -22,7 +22,7 @@ from fer_sweep.train.augment import augment, eval_transform
 from fer_sweep.train.checkpoint import save_checkpoint
 from fer_sweep.train.data import ResidentData
 from fer_sweep.train.device import Format, Precision, choose_format
-from fer_sweep.train.evaluate import Evaluation, evaluate
+from fer_sweep.train.evaluate import evaluate
 from fer_sweep.train.models import build_model
 from fer_sweep.train.optim import (
     build_optimizer,
@@ -36,7 +36,7 @@ from fer_sweep.train_config import TrainConfig
 Row = dict[str, float]
 
 
-class NonFiniteLoss(FersweepError):
+class NonFiniteLoss(FersweepError):  # noqa: N818 — says what happened
     """A loss became NaN or infinite: every later step would be wasted.
 
     Attributes:

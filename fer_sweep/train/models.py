@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 — torch's own name for it
 from torch import Tensor, nn
 
 from fer_sweep.errors import ConfigError

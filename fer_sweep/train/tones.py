@@ -7,7 +7,7 @@ leaves an image as it is.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 — torch's own name for it
 from torch import Tensor
 
 LEVELS = 256

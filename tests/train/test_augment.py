@@ -37,7 +37,7 @@ def ramp():
 
 
 @pytest.mark.parametrize("policy", AUGMENTATIONS)
-def test_faces_come_out_normalised_and_the_input_is_untouched(policy, faces):
+def test_faces_come_out_normalised_and_the_input_is_untouched(policy: str, faces: torch.Tensor) -> None:
     before = faces.clone()
     out = augment(faces, policy, generator())
     assert out.shape == (64, 1, 48, 48)
@@ -48,7 +48,7 @@ def test_faces_come_out_normalised_and_the_input_is_untouched(policy, faces):
 
 
 @pytest.mark.parametrize("policy", AUGMENTATIONS)
-def test_the_seed_decides_every_pixel(policy, faces):
+def test_the_seed_decides_every_pixel(policy: str, faces: torch.Tensor) -> None:
     out = augment(faces, policy, generator(3))
     assert torch.equal(out, augment(faces, policy, generator(3)))
     if policy != "none":
@@ -56,14 +56,14 @@ def test_the_seed_decides_every_pixel(policy, faces):
 
 
 @pytest.mark.parametrize("policy", AUGMENTATIONS)
-def test_the_global_random_stream_is_not_used(policy, faces):
+def test_the_global_random_stream_is_not_used(policy: str, faces: torch.Tensor) -> None:
     state = torch.get_rng_state()
     augment(faces, policy, generator())
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("policy", AUGMENTATIONS)
-def test_a_face_keeps_its_place_in_the_batch(policy):
+def test_a_face_keeps_its_place_in_the_batch(policy: str) -> None:
     """Four images, each with one quarter of its rows bright: labels need no shuffling."""
     banded = torch.zeros(4, 48, 48, dtype=torch.uint8)
     for quarter in range(4):
@@ -74,7 +74,7 @@ def test_a_face_keeps_its_place_in_the_batch(policy):
 
 
 @pytest.mark.parametrize("policy", [p for p in AUGMENTATIONS if p != "none"])
-def test_about_half_the_faces_are_flipped(policy):
+def test_about_half_the_faces_are_flipped(policy: str) -> None:
     """On a left-to-right ramp the slope gives the flip away, whatever else happens."""
     out = augment(ramp().mul(5).expand(2000, 48, 48), policy, generator())[:, 0]
     flipped = out[:, :, 30:].mean(dim=(1, 2)) < out[:, :, :18].mean(dim=(1, 2))
@@ -82,14 +82,14 @@ def test_about_half_the_faces_are_flipped(policy):
 
 
 @pytest.mark.parametrize("policy", [p for p in AUGMENTATIONS if p != "readme"])
-def test_no_policy_but_readme_paints_black_borders(policy):
+def test_no_policy_but_readme_paints_black_borders(policy: str) -> None:
     bright = torch.full((200, 48, 48), 180, dtype=torch.uint8)
     out = augment(bright, policy, generator())
     border = torch.cat([out[:, 0, 0], out[:, 0, -1], out[:, 0, :, 0], out[:, 0, :, -1]])
     assert border.min() > BLACK / 2
 
 
-def test_unknown_policy_names_the_choices(faces):
+def test_unknown_policy_names_the_choices(faces: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match=r"got 'autoaugment'.*none, flip, readme"):
         augment(faces, "autoaugment", generator())
     with pytest.raises(ConfigError, match="got 'autoaugment'"):
@@ -99,12 +99,12 @@ def test_unknown_policy_names_the_choices(faces):
 # -- none, flip ------------------------------------------------------------------------------------
 
 
-def test_none_only_normalises(faces):
+def test_none_only_normalises(faces: torch.Tensor) -> None:
     expected = (faces.float() / 255 - PIXEL_MEAN) / PIXEL_STD
     torch.testing.assert_close(augment(faces, "none", generator()), expected[:, None])
 
 
-def test_flip_mirrors_or_leaves_alone(faces):
+def test_flip_mirrors_or_leaves_alone(faces: torch.Tensor) -> None:
     clean = normalise(faces)
     out = augment(faces, "flip", generator())
     same = (out == clean).all(dim=(1, 2, 3))
@@ -118,10 +118,12 @@ def test_flip_mirrors_or_leaves_alone(faces):
 
 
 def rotated_by_table(image, row):
-    return gather_pixels(image[None], flip_rotate_table(torch.device("cpu"))[row][None]).view(48, 48)
+    return gather_pixels(image[None], flip_rotate_table(torch.device("cpu"))[row][None]).view(
+        48, 48
+    )
 
 
-def test_rotation_table_is_torchvisions_nearest_rotation():
+def test_rotation_table_is_torchvisions_nearest_rotation() -> None:
     """Of all 201 angles, at most 1 pixel in 10,000 lands on the other side of a rounding tie."""
     image = torch.randint(1, 256, (48, 48), dtype=torch.uint8, generator=generator())
     wrong = 0
@@ -131,7 +133,7 @@ def test_rotation_table_is_torchvisions_nearest_rotation():
     assert wrong <= 201 * 2304 / 10_000
 
 
-def test_rotation_table_is_pils_nearest_rotation():
+def test_rotation_table_is_pils_nearest_rotation() -> None:
     """PIL computes in 16-bit fixed point: at most 1 pixel in 2,000 differs."""
     image = torch.randint(1, 256, (48, 48), dtype=torch.uint8, generator=generator())
     wrong = 0
@@ -142,19 +144,19 @@ def test_rotation_table_is_pils_nearest_rotation():
     assert wrong <= 201 * 2304 / 2_000
 
 
-def test_the_flipped_half_of_the_table_flips_before_it_rotates():
+def test_the_flipped_half_of_the_table_flips_before_it_rotates() -> None:
     image = torch.randint(1, 256, (48, 48), dtype=torch.uint8, generator=generator())
     for row in (0, 57, 100, 200):
         assert torch.equal(rotated_by_table(image, 201 + row), rotated_by_table(image.flip(1), row))
 
 
-def test_readme_draws_every_angle_about_equally_often():
+def test_readme_draws_every_angle_about_equally_often() -> None:
     drawn = Draw(402 * 200, generator()).integers(402).bincount(minlength=402)
     assert drawn.min() > 200 - 6 * 200**0.5
     assert drawn.max() < 200 + 6 * 200**0.5
 
 
-def test_readme_leaves_black_corners_as_torchvision_does():
+def test_readme_leaves_black_corners_as_torchvision_does() -> None:
     white = torch.full((50, 48, 48), 255, dtype=torch.uint8)
     out = augment(white, "readme", generator())
     assert (out[:, 0, 0, 0] == out.min()).float().mean() > 0.5
@@ -165,7 +167,7 @@ def test_readme_leaves_black_corners_as_torchvision_does():
 # -- crop44 ----------------------------------------------------------------------------------------
 
 
-def test_crop44_shows_one_of_25_windows_enlarged(faces):
+def test_crop44_shows_one_of_25_windows_enlarged(faces: torch.Tensor) -> None:
     image = faces[:1]
     windows = [
         geometry.enlarge(normalise(view[:, top : top + 44, left : left + 44]))
@@ -180,13 +182,13 @@ def test_crop44_shows_one_of_25_windows_enlarged(faces):
     assert len(distance.argmin(dim=1).unique()) == 50
 
 
-def test_crop44_is_evaluated_on_the_centre_window(faces):
+def test_crop44_is_evaluated_on_the_centre_window(faces: torch.Tensor) -> None:
     expected = geometry.enlarge(normalise(faces[:, 2:46, 2:46]))
     assert torch.equal(eval_transform("crop44")(faces), expected)
 
 
 @pytest.mark.parametrize("policy", [p for p in AUGMENTATIONS if p != "crop44"])
-def test_other_policies_are_evaluated_on_the_whole_face(policy, faces):
+def test_other_policies_are_evaluated_on_the_whole_face(policy: str, faces: torch.Tensor) -> None:
     assert torch.equal(eval_transform(policy)(faces), normalise(faces))
 
 
@@ -200,7 +202,7 @@ def test_other_policies_are_evaluated_on_the_whole_face(policy, faces):
         pytest.param("strong", 0.5, (0.015 * 2304, 0.23 * 2304), id="strong"),
     ],
 )
-def test_a_share_of_the_faces_loses_one_rectangle(policy, share, areas):
+def test_a_share_of_the_faces_loses_one_rectangle(policy: str, share: float, areas: tuple[float, float]) -> None:
     black = torch.zeros(2000, 48, 48, dtype=torch.uint8)
     erased = augment(black, policy, generator())[:, 0] == 0.0
     sizes = erased.sum(dim=(1, 2)).float()
@@ -223,18 +225,20 @@ def one(value):
     return torch.tensor([value])
 
 
-def test_maps_turn_shift_and_mirror_in_the_direction_they_say(faces):
+def test_maps_turn_shift_and_mirror_in_the_direction_they_say(faces: torch.Tensor) -> None:
     image = smooth_face(faces)
     turned = geometry.resample(image, geometry.rotation(one(8.0)))
     expected = reference.rotate(image, 8.0, InterpolationMode.BILINEAR)
-    torch.testing.assert_close(turned[..., 8:40, 8:40], expected[..., 8:40, 8:40], atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        turned[..., 8:40, 8:40], expected[..., 8:40, 8:40], atol=1e-3, rtol=0
+    )
     shifted = geometry.resample(image, geometry.shift(one(0.25), one(0.0)))
     torch.testing.assert_close(shifted[..., 12:], image[..., :-12], atol=1e-4, rtol=0)
     mirrored = geometry.resample(image, geometry.mirror(torch.tensor([True])))
     torch.testing.assert_close(mirrored, image.flip(3), atol=1e-4, rtol=0)
 
 
-def test_maps_that_were_not_chosen_are_the_identity():
+def test_maps_that_were_not_chosen_are_the_identity() -> None:
     maps = geometry.rotation(torch.tensor([5.0, 5.0]))
     picked = geometry.only(torch.tensor([True, False]), maps)
     assert torch.equal(picked[0], maps[0])
@@ -250,12 +254,12 @@ def test_maps_that_were_not_chosen_are_the_identity():
     ],
 )
 @pytest.mark.parametrize("factor", [0.0, 0.7, 1.0, 1.4])
-def test_tones_are_torchvisions(ours, theirs, factor, faces):
+def test_tones_are_torchvisions(ours: Tone, theirs: Tone, factor: float, faces: torch.Tensor) -> None:
     image = smooth_face(faces)
     torch.testing.assert_close(ours(image, one(factor)), theirs(image, factor), atol=1e-5, rtol=0)
 
 
-def test_autocontrast_is_torchvisions_and_leaves_flat_faces(faces):
+def test_autocontrast_is_torchvisions_and_leaves_flat_faces(faces: torch.Tensor) -> None:
     image = smooth_face(faces) * 0.5 + 0.2
     torch.testing.assert_close(
         tones.autocontrast(image), reference.autocontrast(image), atol=1e-5, rtol=0
@@ -264,7 +268,7 @@ def test_autocontrast_is_torchvisions_and_leaves_flat_faces(faces):
     assert torch.equal(tones.autocontrast(flat), flat)
 
 
-def test_equalise_ranks_pixels_and_leaves_flat_faces(faces):
+def test_equalise_ranks_pixels_and_leaves_flat_faces(faces: torch.Tensor) -> None:
     """Each pixel becomes its share of darker pixels, the brightest 1; torchvision's rounds coarsely."""
     equal = tones.equalise(faces[:8].float().unsqueeze(1) / 255)
     for pixels, values in zip(faces[:8].numpy(), equal.numpy(), strict=True):

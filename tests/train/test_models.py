@@ -100,24 +100,24 @@ def as_printed(count, like):
     return f"{count / {'M': 1e6, 'G': 1e9}[like[-1]]:.{decimals}f}{like[-1]}"
 
 
-def test_registry_has_exactly_the_architectures_of_the_config():
+def test_registry_has_exactly_the_architectures_of_the_config() -> None:
     assert tuple(REGISTRY) == ARCHITECTURES
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_parameters_are_those_of_the_layer_list(arch):
+def test_parameters_are_those_of_the_layer_list(arch: str) -> None:
     params = count_params(build_model(arch, dropout=0))
     assert params == LAYERS[arch]
     assert as_printed(params, PUBLISHED[arch][0]) == PUBLISHED[arch][0]
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_multiply_accumulates_are_those_of_the_table(arch):
+def test_multiply_accumulates_are_those_of_the_table(arch: str) -> None:
     macs = count_macs(build_model(arch, dropout=0.5))
     assert as_printed(macs, PUBLISHED[arch][1]) == PUBLISHED[arch][1]
 
 
-def test_counting_leaves_the_network_as_it_was():
+def test_counting_leaves_the_network_as_it_was() -> None:
     model = build_model("cnn4_bn", dropout=0).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert count_macs(model) == count_macs(model)
@@ -127,7 +127,7 @@ def test_counting_leaves_the_network_as_it_was():
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_a_network_maps_faces_to_finite_logits_near_chance(arch):
+def test_a_network_maps_faces_to_finite_logits_near_chance(arch: str) -> None:
     torch.manual_seed(0)
     model = build_model(arch, dropout=0.3).eval()
     with torch.inference_mode():
@@ -138,14 +138,14 @@ def test_a_network_maps_faces_to_finite_logits_near_chance(arch):
     assert torch.nn.functional.cross_entropy(logits, torch.tensor([0, 3])) < 2.6
 
 
-def test_logits_stay_float32_under_autocast():
+def test_logits_stay_float32_under_autocast() -> None:
     model = build_model("cnn1", dropout=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(torch.randn(2, 1, 48, 48)).dtype == torch.float32
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_dropout_is_whole_before_the_classifier_and_half_after_stages(arch):
+def test_dropout_is_whole_before_the_classifier_and_half_after_stages(arch: str) -> None:
     def rates(kind, dropout):
         model = build_model(arch, dropout=dropout)
         return [m.p for m in model.modules() if type(m) is kind]
@@ -159,7 +159,7 @@ def test_dropout_is_whole_before_the_classifier_and_half_after_stages(arch):
 
 
 @pytest.mark.parametrize("arch", ["resnet18_w32", "se_resnet18_w32", "cbam_resnet18_w32"])
-def test_residual_branches_start_silent(arch):
+def test_residual_branches_start_silent(arch: str) -> None:
     model = build_model(arch, dropout=0)
     stem = nn.Sequential(*list(model.children())[:3]).eval()
     first_block = list(model.children())[3].eval()
@@ -167,6 +167,6 @@ def test_residual_branches_start_silent(arch):
     torch.testing.assert_close(first_block(features), features)
 
 
-def test_unknown_architecture_names_the_choices():
+def test_unknown_architecture_names_the_choices() -> None:
     with pytest.raises(ConfigError, match=r"got 'resnet50'.*cnn1, cnn2.*cct_tiny"):
         build_model("resnet50", dropout=0)
