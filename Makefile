@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test lint types imports unit fix bench browser clean
+.PHONY: help demo experiments test lint types imports unit fix bench browser clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -38,6 +38,16 @@ unit: $(VENV)/.dev browser  ## every test, the slow ones included
 fix: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The ten hand-run experiments, one after the other, on procedural faces or on DATA=path/to/fer2013.csv.
+DATA ?= faces:n=10000
+TEN  := FERSWEEP_LOCAL=1 FERSWEEP_DIR=demo/ten WANDB_PROJECT=ten $(BIN)/fersweep
+
+experiments: $(VENV)/.runtime  ## run the ten hand-run experiments and diagnose them: an hour on 2 cores
+	for file in sweeps/[01]*.yaml; do \
+	  $(TEN) create $$file && $(TEN) agent --data $(DATA) || exit 1; \
+	done
+	$(TEN) report --project-runs
 
 bench: $(VENV)/.dev  ## every benchmark; each prints ratios against the alternative
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
