@@ -59,7 +59,9 @@ def per_class_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     hits = np.diag(confusion).astype(np.float64)
     seen = (confusion.sum(axis=0) + confusion.sum(axis=1)).astype(np.float64)
-    return np.divide(2 * hits, seen, out=np.full(len(hits), np.nan), where=seen > 0)
+    scores = np.full(len(hits), np.nan)
+    np.divide(2 * hits, seen, out=scores, where=seen > 0)
+    return scores
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:

@@ -125,7 +125,8 @@ class _Trial:
         self.val = data.val
         self.view = eval_transform(config.augment)
         model = build_model(config.arch, dropout=config.dropout)
-        self.model = model.to(data.device, memory_format=torch.channels_last).train()
+        model = model.to(data.device).to(memory_format=torch.channels_last)
+        self.model = model.train()
         self.optimizer = build_optimizer(self.model, config)
         self.scaler = precision.scaler()
         self.generator = torch.Generator(data.device).manual_seed(config.seed)

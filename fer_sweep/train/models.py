@@ -90,7 +90,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(B, C, H, W)`` scaled per channel."""
-        gate = self.excite(F.relu(self.squeeze(features.mean(dim=(2, 3)))))
+        gate: Tensor = self.excite(F.relu(self.squeeze(features.mean(dim=(2, 3)))))
         return features * gate.sigmoid()[:, :, None, None]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as reference
 
+from fer_sweep.data import FaceSet
 from fer_sweep.errors import ConfigError
 from fer_sweep.train import geometry, tones
 from fer_sweep.train.augment import PIXEL_MEAN, PIXEL_STD, augment, eval_transform, normalise
@@ -16,19 +20,20 @@ from fer_sweep.train.draw import Draw
 from fer_sweep.train.geometry import flip_rotate_table, gather_pixels
 from fer_sweep.train_config import AUGMENTATIONS
 
+Tone = Callable[[torch.Tensor, Any], torch.Tensor]
 BLACK, WHITE = -PIXEL_MEAN / PIXEL_STD, (1 - PIXEL_MEAN) / PIXEL_STD
 
 
-def generator(seed=0):
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture
-def faces(faces_small):
+def faces(faces_small: FaceSet) -> torch.Tensor:
     return torch.from_numpy(faces_small.images[:64].copy())
 
 
-def ramp():
+def ramp() -> torch.Tensor:
     """One image whose pixels are all different along each row, and asymmetric."""
     return torch.arange(48, dtype=torch.uint8).repeat(48, 1)[None]
 
@@ -37,7 +42,9 @@ def ramp():
 
 
 @pytest.mark.parametrize("policy", AUGMENTATIONS)
-def test_faces_come_out_normalised_and_the_input_is_untouched(policy: str, faces: torch.Tensor) -> None:
+def test_faces_come_out_normalised_and_the_input_is_untouched(
+    policy: str, faces: torch.Tensor
+) -> None:
     before = faces.clone()
     out = augment(faces, policy, generator())
     assert out.shape == (64, 1, 48, 48)
@@ -117,7 +124,7 @@ def test_flip_mirrors_or_leaves_alone(faces: torch.Tensor) -> None:
 # -- readme ----------------------------------------------------------------------------------------
 
 
-def rotated_by_table(image, row):
+def rotated_by_table(image: torch.Tensor, row: int) -> torch.Tensor:
     return gather_pixels(image[None], flip_rotate_table(torch.device("cpu"))[row][None]).view(
         48, 48
     )
@@ -202,7 +209,9 @@ def test_other_policies_are_evaluated_on_the_whole_face(policy: str, faces: torc
         pytest.param("strong", 0.5, (0.015 * 2304, 0.23 * 2304), id="strong"),
     ],
 )
-def test_a_share_of_the_faces_loses_one_rectangle(policy: str, share: float, areas: tuple[float, float]) -> None:
+def test_a_share_of_the_faces_loses_one_rectangle(
+    policy: str, share: float, areas: tuple[float, float]
+) -> None:
     black = torch.zeros(2000, 48, 48, dtype=torch.uint8)
     erased = augment(black, policy, generator())[:, 0] == 0.0
     sizes = erased.sum(dim=(1, 2)).float()
@@ -217,11 +226,11 @@ def test_a_share_of_the_faces_loses_one_rectangle(policy: str, share: float, are
 # -- the parts they are made of --------------------------------------------------------------------
 
 
-def smooth_face(faces):
+def smooth_face(faces: torch.Tensor) -> torch.Tensor:
     return faces[:1].float().unsqueeze(1) / 255
 
 
-def one(value):
+def one(value: float) -> torch.Tensor:
     return torch.tensor([value])
 
 
@@ -254,7 +263,9 @@ def test_maps_that_were_not_chosen_are_the_identity() -> None:
     ],
 )
 @pytest.mark.parametrize("factor", [0.0, 0.7, 1.0, 1.4])
-def test_tones_are_torchvisions(ours: Tone, theirs: Tone, factor: float, faces: torch.Tensor) -> None:
+def test_tones_are_torchvisions(
+    ours: Tone, theirs: Tone, factor: float, faces: torch.Tensor
+) -> None:
     image = smooth_face(faces)
     torch.testing.assert_close(ours(image, one(factor)), theirs(image, factor), atol=1e-5, rtol=0)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from fer_sweep.train import train
+from fer_sweep.train import ResidentData, train
 from fer_sweep.train.augment import eval_transform
 from fer_sweep.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fer_sweep.train.device import Precision
@@ -22,7 +24,7 @@ CONFIG = TrainConfig(
 
 def test_the_best_epoch_comes_back_with_its_accuracy(data: ResidentData, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "best.pt"
-    rows = []
+    rows: list[dict[str, float]] = []
     result = train(CONFIG, data, rows.append, lambda: False, checkpoint=path)
     loaded = load_checkpoint(path)
     assert loaded.config == CONFIG
@@ -34,8 +36,8 @@ def test_the_best_epoch_comes_back_with_its_accuracy(data: ResidentData, tmp_pat
 
 
 def test_training_with_a_checkpoint_is_training_without(data: ResidentData, tmp_path: Path) -> None:
-    def losses(**options):
-        rows = []
+    def losses(**options: Any) -> list[float]:
+        rows: list[dict[str, float]] = []
         train(CONFIG, data, rows.append, lambda: False, **options)
         return [row["val/loss"] for row in rows]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from fer_sweep.train import ResidentData
 CPU = torch.device("cpu")
 
 
-def faces(splits, labels):
+def faces(splits: list[int], labels: list[int]) -> FaceSet:
     images = np.arange(len(labels), dtype=np.uint8)[:, None, None] * np.ones((1, 48, 48), np.uint8)
     return FaceSet(images, np.array(labels), np.array(splits, np.uint8), "my faces", "k" * 16, ())
 
@@ -35,7 +37,9 @@ def test_splits_are_separated_and_unlabelled_images_left_out() -> None:
         pytest.param([1, 2], [1, 2], "train", id="no training images"),
     ],
 )
-def test_an_empty_split_is_named_with_its_source(splits: list[int], labels: list[int], name: str) -> None:
+def test_an_empty_split_is_named_with_its_source(
+    splits: list[int], labels: list[int], name: str
+) -> None:
     with pytest.raises(
         DataError, match=rf"my faces: no labelled image in the {name} split.*Use a set"
     ):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from fer_sweep.train import choose_device, device
-from fer_sweep.train.device import Precision, choose_format, device_name
+from fer_sweep.train.device import Format, Precision, choose_format, device_name
 
 CPU = torch.device("cpu")
 
@@ -22,14 +23,18 @@ CPU = torch.device("cpu")
         pytest.param("fpu avx2 avx512f", "fp32", id="emulated"),
     ],
 )
-def test_a_cpu_computes_in_bf16_only_natively(flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_computes_in_bf16_only_natively(
+    flags: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text(f"processor\t: 0\nmodel name\t: X\nflags\t\t: {flags}\n")
     monkeypatch.setattr(device, "_CPU_INFO", info)
     assert choose_format(CPU) == expected
 
 
-def test_an_unknown_cpu_computes_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_cpu_computes_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(device, "_CPU_INFO", tmp_path / "missing")
     assert choose_format(CPU) == "fp32"
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fer_sweep.errors import ConfigError, FersweepError
-from fer_sweep.train import NonFiniteLoss, ResidentData, train
+from fer_sweep.train import NonFiniteLoss, ResidentData, TrainResult, train
 from fer_sweep.train.augment import normalise
 from fer_sweep.train.checkpoint import load_checkpoint
 from fer_sweep.train.data import Split
-from fer_sweep.train.device import Precision
+from fer_sweep.train.device import Format, Precision
 from fer_sweep.train.evaluate import evaluate
 from fer_sweep.train.models import build_model, count_macs, count_params
 from fer_sweep.train_config import ARCHITECTURES, AUGMENTATIONS, TrainConfig
@@ -30,21 +32,24 @@ SUMMARY_KEYS = {
 TIMINGS = {"time/epoch_s", "images_per_s"}
 
 
-def never():
+Row = dict[str, float]
+
+
+def never() -> bool:
     return False
 
 
-def run(data, **kwargs):
+def run(data: ResidentData, **kwargs: Any) -> tuple[list[Row], TrainResult]:
     """Train to the end; rows without what a clock decides, and the result."""
     options = {k: kwargs.pop(k) for k in ("checkpoint", "on_batch", "number_format") if k in kwargs}
-    rows = []
+    rows: list[Row] = []
     config = TrainConfig(**{"arch": "cnn4_bn", "batch_size": 32, "epochs": 2, **kwargs})
     result = train(config, data, rows.append, never, **options)
     return [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows], result
 
 
 @pytest.fixture
-def tiny(data):
+def tiny(data: ResidentData) -> ResidentData:
     """64 training and 32 validation faces."""
     return ResidentData(data.train.stratified(64), data.val, data.key, data.source)
 
@@ -53,7 +58,7 @@ def tiny(data):
 
 
 def test_one_complete_row_per_epoch_from_1(tiny: ResidentData) -> None:
-    rows = []
+    rows: list[Row] = []
     train(TrainConfig(epochs=3), tiny, rows.append, never)
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
@@ -99,7 +104,9 @@ def test_best_accuracy_is_the_running_maximum(data: ResidentData) -> None:
     assert [row["best/val_accuracy"] for row in rows] == expected
 
 
-def test_summary_names_the_commit_of_the_working_folder(tiny: ResidentData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_names_the_commit_of_the_working_folder(
+    tiny: ResidentData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "repository"
     folder.mkdir()
     for command in (
@@ -135,7 +142,8 @@ def test_gradient_norm_and_loss_are_those_of_a_hand_written_step(tiny: ResidentD
         model(normalise(tiny.train.images)), tiny.train.labels, label_smoothing=0.2
     )
     loss.backward()
-    norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in model.parameters()))
+    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    norm = torch.cat(gradients).norm().item()
     rows, _ = run(
         tiny, arch="cnn2", epochs=1, batch_size=64, number_format="fp32", label_smoothing=0.2
     )
@@ -182,7 +190,9 @@ def test_evaluation_changes_nothing_it_evaluates(data: ResidentData) -> None:
         assert torch.equal(value, before[name]), name
 
 
-def test_clean_training_metrics_are_in_eval_mode_and_without_augmentation(tiny: ResidentData, tmp_path: Path) -> None:
+def test_clean_training_metrics_are_in_eval_mode_and_without_augmentation(
+    tiny: ResidentData, tmp_path: Path
+) -> None:
     path = tmp_path / "best.pt"
     rows, _ = run(
         tiny, epochs=1, dropout=0.6, augment="strong", checkpoint=path, number_format="fp32"
@@ -208,7 +218,8 @@ def test_all_trials_of_a_size_train_on_the_same_faces(data: ResidentData) -> Non
 
 
 def test_stop_ends_the_epoch_at_the_next_batch_without_its_row(data: ResidentData) -> None:
-    rows, batches = [], []
+    rows: list[Row] = []
+    batches: list[tuple[int, int]] = []
     config = TrainConfig(arch="cnn1", batch_size=32, epochs=5)  # 8 batches an epoch
 
     result = train(
@@ -225,14 +236,16 @@ def test_stop_ends_the_epoch_at_the_next_batch_without_its_row(data: ResidentDat
 
 
 def test_stop_before_the_first_row_has_a_summary_without_a_best_epoch(data: ResidentData) -> None:
-    result = train(TrainConfig(arch="cnn1"), data, pytest.fail, lambda: True)
+    rows: list[Row] = []
+    result = train(TrainConfig(arch="cnn1"), data, rows.append, lambda: True)
+    assert rows == []
     assert result.stopped
     assert result.summary["n_train"] == 256
     assert not [key for key in result.summary if key.startswith("best/")]
 
 
 def test_divergence_is_logged_then_raised_with_the_fix(tiny: ResidentData) -> None:
-    rows = []
+    rows: list[Row] = []
     config = TrainConfig(arch="cnn4", optimizer="sgd", learning_rate=10, batch_size=8, epochs=20)
     with pytest.raises(
         NonFiniteLoss, match=r"cnn4: epoch \d+: .*learning_rate 10\)\. Lower.*to 1 "
@@ -254,7 +267,7 @@ def test_a_train_size_that_does_not_fit_says_what_does(data: ResidentData, size:
 
 
 def test_the_last_small_batch_is_used(data: ResidentData) -> None:
-    seen = []
+    seen: list[tuple[int, int]] = []
     run(
         data,
         arch="cnn1",
@@ -302,7 +315,9 @@ def test_every_optimizer_lowers_the_loss(data: ResidentData, optimizer: str) -> 
 
 
 @pytest.mark.parametrize("number_format", ["fp32", "bf16"])
-def test_number_formats_agree_on_the_first_losses(tiny: ResidentData, number_format: Format) -> None:
+def test_number_formats_agree_on_the_first_losses(
+    tiny: ResidentData, number_format: Format
+) -> None:
     reference, _ = run(tiny, arch="cnn4", epochs=1, number_format="fp32")
     rows, result = run(tiny, arch="cnn4", epochs=1, number_format=number_format)
     assert result.summary["precision"] == number_format

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import nn
@@ -11,24 +13,28 @@ from fer_sweep.train.models import REGISTRY, build_model, count_macs, count_para
 from fer_sweep.train_config import ARCHITECTURES
 
 
-def conv(inputs, outputs, kernel=3, *, bias=False):
+def conv(inputs: int, outputs: int, kernel: int = 3, *, bias: bool = False) -> int:
     return inputs * outputs * kernel**2 + (outputs if bias else 0)
 
 
-def linear(inputs, outputs):
+def linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
 
-def norm(*widths):
+def norm(*widths: int) -> int:
     return 2 * sum(widths)
 
 
-def stack(*widths, bias):
+def stack(*widths: int, bias: bool) -> int:
     """3x3 convolutions from one channel through ``widths``."""
     return sum(conv(i, o, bias=bias) for i, o in zip((1, *widths), widths, strict=False))
 
 
-def resnet(widths, blocks, attention=lambda _: 0):
+def resnet(
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    attention: Callable[[int], int] = lambda _: 0,
+) -> int:
     """Parameters of a basic-block network with a 3x3 stem."""
     total, channels = conv(1, widths[0]) + norm(widths[0]), widths[0]
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -41,15 +47,15 @@ def resnet(widths, blocks, attention=lambda _: 0):
     return total + linear(channels, 7)
 
 
-def squeeze_excite(width):
+def squeeze_excite(width: int) -> int:
     return linear(width, width // 16) + linear(width // 16, width)
 
 
-def cbam(width):
+def cbam(width: int) -> int:
     return squeeze_excite(width) + conv(2, 1, 7) + norm(1)
 
 
-def encoder_layer(dim):
+def encoder_layer(dim: int) -> int:
     mlp = linear(dim, 2 * dim) + linear(2 * dim, dim)
     return linear(dim, 3 * dim) + linear(dim, dim) + mlp + norm(dim, dim)
 
@@ -94,7 +100,7 @@ PUBLISHED = {  # parameters and MACs as the design table prints them: fer2013.md
 }
 
 
-def as_printed(count, like):
+def as_printed(count: int, like: str) -> str:
     """``count`` in the unit and with the decimals of ``like``."""
     decimals = len(like[:-1].partition(".")[2])
     return f"{count / {'M': 1e6, 'G': 1e9}[like[-1]]:.{decimals}f}{like[-1]}"
@@ -146,9 +152,9 @@ def test_logits_stay_float32_under_autocast() -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_dropout_is_whole_before_the_classifier_and_half_after_stages(arch: str) -> None:
-    def rates(kind, dropout):
+    def rates(kind: type[nn.Dropout | nn.Dropout2d], dropout: float) -> list[float]:
         model = build_model(arch, dropout=dropout)
-        return [m.p for m in model.modules() if type(m) is kind]
+        return [m.p for m in model.modules() if isinstance(m, kind)]
 
     assert rates(nn.Dropout2d, 0.0) == []
     assert set(rates(nn.Dropout, 0.0)) == {0.0}
