@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,7 +57,7 @@ def faces(
         float | None, typer.Option(min=0, max=1, help="0 clean studio shots, 1 as hard as FER2013.")
     ] = None,
     layout: Annotated[
-        str, typer.Option(help="fer2013 (emotion,pixels,Usage) or icml (its spelling).")
+        Literal["fer2013", "icml"], typer.Option(help="Which of Kaggle's two CSV spellings.")
     ] = "fer2013",
 ) -> None:
     """Generate a FER2013-shaped CSV of procedural faces: real format, no download, no licence."""
