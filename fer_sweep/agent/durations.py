@@ -10,7 +10,7 @@ def format_seconds(seconds: float | None) -> str:
 
     Example:
         >>> [format_seconds(s) for s in (4.2, 75, 3700)]
-        ['4.2 s', '1 min 15 s', '1 h 02 min']
+        ['4.2 s', '1 min 15 s', '1 h 01 min']
     """
     if seconds is None or not math.isfinite(seconds):
         return "–"

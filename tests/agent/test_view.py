@@ -161,7 +161,7 @@ def test_a_terminal_gets_one_line_per_slot_with_the_totals_below(
     view.say("a message with [brackets] stays as it is")
     view.close()
     last_frame = stream.getvalue()[stream.getvalue().rindex("slot") :]
-    assert ["gpu", "0", "trial-a", "cnn1"] == last_frame.splitlines()[1].split()[:4]
+    assert last_frame.splitlines()[1].split()[:4] == ["gpu", "0", "trial-a", "cnn1"]
     assert "2/4" in last_frame
     assert "━━━━━━╌╌╌╌╌╌" in last_frame
     assert "60.0%  50.0%  50.0%" in last_frame
