@@ -70,6 +70,23 @@ def test_a_trial_that_fails_ends_in_exit_code_3_and_in_the_report(
     assert "train_size" in failed["failure"]["traceback"]
 
 
+@pytest.mark.slow
+def test_a_trial_that_diverges_is_said_to_and_keeps_what_it_measured(run_cli: Cli) -> None:
+    run_cli("create", "--arch", "cnn4", "--lr", "10", "--optimizer", "sgd", "--epochs", "3")
+
+    agent = run_cli("agent", "--data", "faces:n=320", "--workers", "1")
+    (run,) = json.loads(run_cli("report", "--json").out)["runs"]
+
+    assert agent.code == 3
+    assert (run["state"], run["verdict"], run["failure"]["cause"]) == (
+        "failed",
+        "diverged",
+        "non-finite",
+    )
+    assert (run["n_train"], run["sizes_assumed"]) == (256, False)
+    assert "FS402" in [finding["code"] for finding in run["findings"]]
+
+
 def test_commands_without_a_sweep_say_how_to_get_one(run_cli: Cli) -> None:
     for command in ("agent", "report"):
         result = run_cli(command)

@@ -122,7 +122,8 @@ def run_trial(
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a trial may raise anything
         outcome = _failed(error, trainer.cause(error), _best(last))
-        run.summarise(_failure_record(outcome, _traceback_tail(error)))
+        record = _failure_record(outcome, _traceback_tail(error))
+        run.summarise({**_summary_so_far(error), **record})
     else:
         run.summarise(result.summary)
         outcome = _stopped(stop, _best(last)) if result.stopped else _finished(last)
@@ -157,6 +158,12 @@ def _failed(error: BaseException, cause: Cause, best: float | None) -> TrialOutc
 def _failure_record(outcome: TrialOutcome, trace: str) -> dict[str, str]:
     record = {"failure/cause": outcome.cause or "", "failure/message": outcome.message}
     return {**record, "failure/traceback": trace} if trace else record
+
+
+def _summary_so_far(error: BaseException) -> Mapping[str, Any]:
+    """What the trial had reached: a diverged one's error carries it."""
+    summary = getattr(error, "summary", None)
+    return summary if isinstance(summary, Mapping) else {}
 
 
 def _traceback_tail(error: BaseException) -> str:

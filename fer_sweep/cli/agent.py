@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fer_sweep.cli.options import Data, Entity, Home, Json, Local, Project, SweepArgument
+
+if TYPE_CHECKING:
+    from fer_sweep.settings import Settings
 
 EXAMPLES = """\b
 Examples:
@@ -50,6 +53,7 @@ def agent(
     settings = load_settings(local=local, entity=entity, project=project, data=data, home=home)
     with connected(settings) as connection:
         ref = chosen_sweep(settings, sweep, connection.entity)
+        _read_data(settings, drop_duplicates)
         report = run_agent(
             AgentOptions(
                 connection,
@@ -67,3 +71,17 @@ def agent(
     else:
         typer.echo("\n".join(report.lines), err=True)
     raise typer.Exit(report.exit_code)
+
+
+def _read_data(settings: Settings, drop_duplicates: bool) -> None:
+    """Read the data into the cache once, before several workers would; what is wrong shows at once."""
+    from fer_sweep.cli.progress import progress
+    from fer_sweep.data import load_faces
+
+    with progress("Reading data") as step:
+        load_faces(
+            settings.data,
+            cache=settings.home / "cache",
+            drop_duplicates=drop_duplicates,
+            progress=step,
+        )
