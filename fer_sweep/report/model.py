@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,6 +115,7 @@ def build_report(
         sweep: ``title``, ``url``, ``state`` and ``config`` of the sweep; any of them may be missing.
         now: When the report was made; the present by default.
     """
+    histories = _named_apart(histories)
     runs = [
         _run_report(history, diagnosis)
         for history, diagnosis in zip(histories, diagnose(histories), strict=True)
@@ -130,6 +132,17 @@ def build_report(
         varying=_varying(runs, config),
         summary=tuple(summarise([_ranked(run) for run in runs])),
     )
+
+
+def _named_apart(histories: Sequence[History]) -> list[History]:
+    """Runs that share a name, as those of several sweeps do, get their id added."""
+    names = Counter(history.run_name for history in histories)
+    return [
+        replace(history, run_name=f"{history.run_name} ({history.run_id})")
+        if names[history.run_name] > 1
+        else history
+        for history in histories
+    ]
 
 
 def _run_report(history: History, diagnosis: Diagnosis) -> RunReport:

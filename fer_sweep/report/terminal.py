@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -12,8 +13,10 @@ from fer_sweep.report.data import percent_se, points, short
 from fer_sweep.report.model import Report, RunReport
 
 _WIDE = 110
-"""Below this many columns the hyperparameters share one column."""
+"""From this many columns on, a few hyperparameters get columns of their own."""
 _MAX_CONFIG_COLUMNS = 4
+_NUMBERS_WIDTH = 67
+"""Columns taken by everything but the run's name."""
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -31,7 +34,7 @@ def print_report(report: Report, console: Console) -> None:
         _bullet(console, Text("•"), Text(sentence))
     if report.runs:
         console.print()
-        console.print(_table(report, console.width))
+        _print_table(report, console)
     for run in report.runs:
         _print_findings(run, console)
     codes = sorted(
@@ -43,43 +46,53 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(f"What a flag means: fersweep rule {codes[0]}", style="bright_black"))
 
 
-def _table(report: Report, width: int) -> Table:
+def _print_table(report: Report, console: Console) -> None:
+    """One line per run; what does not fit beside its numbers, flags and hyperparameters, goes below it."""
+    if console.width >= _WIDE and len(report.varying) <= _MAX_CONFIG_COLUMNS:
+        table = _table()
+        for name in report.varying:
+            table.add_column(escape(name), overflow="fold")
+        table.add_column("flags", overflow="fold")
+        for run in report.runs:
+            cells = [Text(short(run.config.get(name))) for name in report.varying]
+            table.add_row(*_numbers(run), *cells, Text(" ".join(run.flags) or "–"))
+        console.print(table)
+        return
+    table = _table(name_width=max(console.width - _NUMBERS_WIDTH, 8))
+    for run in report.runs:
+        table.add_row(*_numbers(run))
+    head, *rows = console.render_lines(table, pad=False)
+    console.print(_line(head))
+    for run, row in zip(report.runs, rows, strict=True):
+        console.print(_line(row))
+        values = [f"{n}={short(run.config[n])}" for n in report.varying if n in run.config]
+        if run.flags or values:
+            _bullet(console, Text(" "), Text(" ".join((*run.flags, *values)), style="bright_black"))
+
+
+def _line(segments: list[Segment]) -> Text:
+    return Text.assemble(*((segment.text, segment.style or "") for segment in segments))
+
+
+def _table(name_width: int | None = None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    separate = width >= _WIDE and len(report.varying) <= _MAX_CONFIG_COLUMNS
-    table.add_column("run", overflow="fold", min_width=8)
-    for name in report.varying if separate else ():
-        table.add_column(escape(name), overflow="fold")
-    if report.varying and not separate:
-        table.add_column("config", overflow="fold")
+    table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=name_width)
     for name in ("epochs", "best val %", "at", "gap", "clean gap"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("flags", overflow="fold")
-    for run in report.runs:
-        values = [
-            (name, short(run.config.get(name)))
-            for name in report.varying
-            if separate or name in run.config
-        ]
-        config = (
-            [value for _, value in values]
-            if separate
-            else [" ".join(f"{n}={v}" for n, v in values)]
-            if values
-            else []
-        )
-        table.add_row(
-            Text(run.history.run_name),
-            *(Text(value) for value in config),
-            str(run.history.epochs_done),
-            percent_se(run),
-            str(run.best.epoch) if run.best else "–",
-            points(run.gap),
-            points(run.clean_gap),
-            badge(run),
-            Text(" ".join(run.flags) or "–"),
-        )
     return table
+
+
+def _numbers(run: RunReport) -> list[Text]:
+    return [
+        Text(run.history.run_name),
+        Text(str(run.history.epochs_done)),
+        Text(percent_se(run)),
+        Text(str(run.best.epoch) if run.best else "–"),
+        Text(points(run.gap)),
+        Text(points(run.clean_gap)),
+        badge(run),
+    ]
 
 
 def badge(run: RunReport) -> Text:

@@ -165,6 +165,21 @@ class TestTerminal:
         assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
         assert "lr=1" in text
 
+    def test_many_hyperparameters_go_below_the_numbers(self) -> None:
+        config = {f"parameter_{i}": i for i in range(9)}
+        runs = [cases.overfit(config=config), cases.healthy(config=dict.fromkeys(config, 7))]
+        lines = self.text(report_of(*runs), width=80).splitlines()
+        row = next(i for i, line in enumerate(lines) if "▲ overfit" in line)
+        assert lines[row + 1].startswith("  FS101")
+        assert "parameter_0=0 parameter_1=1" in " ".join(lines[row + 1].split())
+        assert all(len(line.rstrip()) <= 80 for line in lines)
+
+    def test_runs_that_share_a_name_are_told_apart(self) -> None:
+        runs = [replace(cases.healthy(), run_name="trial-1", run_id=run_id) for run_id in "ab"]
+        text = self.text(report_of(*runs), width=120)
+        assert "trial-1 (a)" in text
+        assert "trial-1 (b)" in text
+
     def test_names_are_not_read_as_markup(self) -> None:
         text = self.text(
             report_of(replace(cases.healthy(), run_name="[bold]x[/bold][/nope]"), title="[red]t")
