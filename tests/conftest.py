@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from fer_sweep.data import FaceSet
     from fer_sweep.server.embedded import LocalServer
     from fer_sweep.tracking import Connection
+
+
+def forget_wandb() -> None:
+    """Make wandb read the environment anew; it does so once per process."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        wandb.teardown()
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +42,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(tmp_path)
+    forget_wandb()
 
 
 @pytest.fixture
@@ -44,6 +54,7 @@ def local_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lo
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", server.api_key)
         yield server
+        forget_wandb()  # while there is still a server for what the client has to say
 
 
 @pytest.fixture
