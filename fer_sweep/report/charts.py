@@ -293,7 +293,7 @@ class Interval:
 
 
 def shared_interval(runs: Sequence[RunReport]) -> Interval:
-    """The scale for ``Interval.draw``: up to the best run, whiskers included, and down to the weakest or 15 points below.
+    """The scale for ``Interval.draw``: up to the best run, whiskers included, and down to the weakest or 30 points below.
 
     What lies lower is drawn at the edge: one failed run must not push all good ones together.
     """
@@ -301,7 +301,7 @@ def shared_interval(runs: Sequence[RunReport]) -> Interval:
     if not best:
         return Interval(0, 1)
     high = max(b.accuracy + b.standard_error for b in best)
-    low = max(min(b.accuracy - b.standard_error for b in best), high - 0.15)
+    low = max(min(b.accuracy - b.standard_error for b in best), high - 0.30)
     return Interval(low, high if high > low else low + 0.01)
 
 

@@ -89,6 +89,10 @@ def _runner_up(best: Best, run: RankedRun, other: Best, *, ties: int) -> str:
     return f"The runner-up, {run.name}, is {by} behind, more than the noise of {100 * noise:.1f} points."
 
 
+def _of(part: int, total: int) -> str:
+    return "" if part == total else f"in {part} "
+
+
 def _val_above(runs: Sequence[RankedRun]) -> Iterator[str]:
     causes: Counter[str] = Counter()
     for run in runs:
@@ -99,11 +103,11 @@ def _val_above(runs: Sequence[RankedRun]) -> Iterator[str]:
     parts = []
     if causes["measurement"]:
         parts.append(
-            f"in {causes['measurement']} the clean train accuracy is not below it, so nothing is wrong there"
+            f"{_of(causes['measurement'], total)}the clean train accuracy is not below it, so nothing is wrong there"
         )
     if causes["split"]:
         parts.append(
-            f"in {causes['split']} the clean train accuracy is below it too: check the split for leaked or easier images"
+            f"{_of(causes['split'], total)}the clean train accuracy is below it too: check the split for leaked or easier images"
         )
     inferred = causes["lag"] + causes["unknown"]
     if inferred:
