@@ -61,10 +61,19 @@ def regularise(history: History, *, best: int) -> tuple[Change, ...]:
     return tuple(changes)
 
 
+def let_it_finish(history: History) -> Change | None:
+    """For a run that ended before its configured epochs: its own plan comes first; None if it kept to that."""
+    planned = number(history, "epochs")
+    if planned is None or history.epochs_done >= planned:
+        return None
+    return Change("", (), f"let it finish: it ended at epoch {history.epochs_done} of {planned:g}")
+
+
 def train_longer(history: History) -> tuple[Change, ...]:
     """For a run that stopped while it was improving."""
     length = max(history.epochs_done, 1)
-    changes = [Change("epochs", (math.ceil(1.5 * length), 2 * length), f"now {length}")]
+    longer = Change("epochs", (math.ceil(1.5 * length), 2 * length), f"now {length}")
+    changes = [let_it_finish(history) or longer]
     rate = number(history, "learning_rate")
     if rate:
         changes.append(

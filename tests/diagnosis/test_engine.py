@@ -224,3 +224,22 @@ def test_every_generated_shape_survives_truncation_to_any_length() -> None:
     for build in (cases.healthy, cases.overfit, cases.val_above, cases.flat, cases.rising):
         for length in range(12):
             assert verdict(build(length)) in Verdict
+
+
+@pytest.mark.parametrize(
+    ("planned", "advice"),
+    [
+        pytest.param({"epochs": 60}, "let it finish: it ended at epoch 2 of 60", id="interrupted"),
+        pytest.param({"epochs": 2}, "epochs: 8 (for a firm verdict)", id="planned too short"),
+        pytest.param({}, "epochs: 8 (for a firm verdict)", id="no plan known"),
+    ],
+)
+def test_a_short_run_is_advised_by_its_own_plan(planned: dict[str, Any], advice: str) -> None:
+    (finding,) = diagnose([cases.healthy(2, config=planned)])[0].findings
+    assert [str(change) for change in finding.remedies] == [advice]
+
+
+def test_an_interrupted_run_that_still_improved_is_let_finish_not_made_longer() -> None:
+    findings = diagnose([cases.rising(config={"epochs": 60})])[0].findings
+    (undertrained,) = (finding for finding in findings if finding.code == "FS303")
+    assert "let it finish" in str(undertrained.remedies[0])

@@ -2,8 +2,8 @@
 
 Why it matters: comparing them, or calling the run overfit or not by them, compares apples with pears.
 How: in the second half the validation loss is below the training loss in at least 90 % of epochs, although training accuracy
-    is not below validation accuracy by more than half a point, and the losses differ by more than 2 %. Silent where a clean training loss was logged and lies below
-    the validation loss: then only train mode and augmentation lift the running loss.
+    is not below validation accuracy by more than half a point, and the losses differ by more than 2 %. Silent where a clean
+    training loss was logged: that one is the validation loss's own function, whatever train mode does to the running loss.
 Try: log plain cross-entropy for both (no label smoothing, class weights, mixup, auxiliary or L2 terms); compare accuracies.
 When it is wrong: strong dropout lifts the training loss more than it lowers training accuracy.
 Source: 19 of 19 such runs of 118 labelled public FER2013 histories, with no false alarm.
@@ -28,7 +28,7 @@ def check(history: History, peers: Peers) -> Finding | None:
     """Compare the order of the losses with the order of the accuracies."""
     names = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
     epochs, (train_loss, val_loss, train, val) = history.align(*names)
-    if len(epochs) < 3 or _explained_by_train_mode(history):
+    if len(epochs) < 3 or history.has("train_eval/loss"):
         return None
     late = np.arange(len(epochs)) >= len(epochs) / 2
     share = float((val_loss < train_loss)[late].mean())
@@ -55,12 +55,6 @@ def check(history: History, peers: Peers) -> Finding | None:
             ),
         ),
     )
-
-
-def _explained_by_train_mode(history: History) -> bool:
-    epochs, (clean, val) = history.align("train_eval/loss", "val/loss")
-    late = np.arange(len(epochs)) >= len(epochs) / 2
-    return bool(late.any()) and float((val - clean)[late].mean()) >= 0
 
 
 def _order(difference: float) -> str:
@@ -94,6 +88,16 @@ RULE = Rule(
         Case(
             "clean loss explains it",
             cases.run(**_ACCURACY, **_SMOOTHED, train_eval__loss=cases.approach(20, 1.6, 0.9)),
+        ),
+        Case(
+            "near chance, where batch-norm lifts the running loss alone",
+            cases.run(
+                train__loss=[2.05] * 20,
+                train__accuracy=[0.16] * 20,
+                train_eval__loss=[1.96] * 20,
+                val__loss=[1.955] * 20,
+                val__accuracy=[0.16] * 20,
+            ),
         ),
     ),
 )

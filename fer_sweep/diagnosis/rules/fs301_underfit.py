@@ -73,7 +73,8 @@ def _target(history: History, peers: Peers) -> tuple[float | None, str]:
 
 def _is_fer2013(history: History) -> bool:
     """Procedural faces and small subsets have another ceiling, so 55 % says nothing there."""
-    if "faces" in str(history.summary.get("data/source", "")).split(":")[0]:
+    source = str(history.summary.get("data/source", ""))
+    if source == "faces" or source.startswith("faces:"):
         return False
     return history.sizes_assumed or history.n_train > FER2013_SIZES[0] // 2
 
@@ -98,6 +99,10 @@ RULE = Rule(
             "far below its sweep",
             cases.flat(level=0.60, summary={"data/source": "faces:n=6000"}),
             Peers(median_accuracy=0.75),
+        ),
+        Case(
+            "a folder with faces in its name is still FER2013",
+            cases.flat(summary={"data/source": "/data/faces/fer2013.csv"}),
         ),
     ),
     silent_on=(
