@@ -96,4 +96,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (run_id, number)
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE api_keys (
+            id INTEGER NOT NULL PRIMARY KEY,
+            entity TEXT NOT NULL,
+            name TEXT NOT NULL,
+            digest TEXT NOT NULL UNIQUE,
+            created_at FLOAT NOT NULL,
+            revoked_at FLOAT
+        )""",
+    ),
 )

@@ -143,3 +143,14 @@ metric_values = Table(
     Column("value", Float),  # NULL is NaN: SQLite has no other way to store it
     sqlite_with_rowid=False,
 )
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entity", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # see fer_sweep.server.keys
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
