@@ -42,16 +42,18 @@ def diagnose(histories: Sequence[History]) -> list[Diagnosis]:
     Returns:
         One diagnosis per history, in the same order.
     """
-    peers = _peers(histories)
-    return [_diagnose(history, peers) for history in histories]
+    peers = find_peers(histories)
+    return [diagnose_run(history, peers) for history in histories]
 
 
-def _peers(histories: Sequence[History]) -> Peers:
+def find_peers(histories: Sequence[History]) -> Peers:
+    """What each of these runs may know about the others."""
     best = [found.accuracy for history in histories if (found := best_epoch(history)) is not None]
     return Peers(median_accuracy=median(best) if len(best) >= _MIN_PEERS else None)
 
 
-def _diagnose(history: History, peers: Peers) -> Diagnosis:
+def diagnose_run(history: History, peers: Peers) -> Diagnosis:
+    """Diagnose one run; for callers that keep what they know of the others."""
     found = [
         finding for rule in RULES.values() if (finding := rule.check(history, peers)) is not None
     ]
