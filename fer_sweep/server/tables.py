@@ -154,3 +154,101 @@ api_keys = Table(
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
 )
+
+artifact_collections = Table(
+    "artifact_collections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("project", nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("description", Text),
+    Column("created_at", Float, nullable=False),
+    Unique("project_id", "name"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("artifact_collection", nullable=False),
+    _child_of("run", cascade=False),  # that logged it
+    Column("version", Integer),  # of a committed one, counted from 0
+    Column("state", Text, nullable=False),  # PENDING, COMMITTED or DELETED
+    Column("digest", Text, nullable=False),
+    Column("manifest_digest", Text),
+    Column("description", Text),
+    Column("metadata", Text),
+    Column("tags", Text, nullable=False),
+    Column("wanted_aliases", Text, nullable=False),  # what it is to be called once it is committed
+    Column("history_step", Integer),
+    Column("size", Integer, nullable=False),
+    Column("file_count", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("artifacts_of_collection", "artifact_collection_id", "version"),
+    Index("artifacts_of_run", "run_id"),
+)
+
+artifact_aliases = Table(
+    "artifact_aliases",
+    metadata,
+    _child_of("artifact_collection", primary_key=True),
+    Column("alias", Text, primary_key=True),
+    _child_of("artifact", nullable=False),
+    Index("aliases_of_artifact", "artifact_id"),
+)
+
+artifact_clients = Table(  # how a client calls an artifact before it knows our id
+    "artifact_clients",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    _child_of("artifact", nullable=False),
+    Index("clients_of_artifact", "artifact_id"),
+)
+
+artifact_files = Table(
+    "artifact_files",
+    metadata,
+    _child_of("artifact", primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("reference", Text),  # where the content is, if it is not here
+    Index("files_by_digest", "digest"),
+)
+
+artifact_uses = Table(
+    "artifact_uses",
+    metadata,
+    _child_of("run", primary_key=True),
+    _child_of("artifact", primary_key=True),
+    Index("uses_of_artifact", "artifact_id"),
+)
+
+views = Table(  # reports and saved workspaces
+    "views",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("project", nullable=False),
+    Column("type", Text, nullable=False),
+    Column("name", Text),
+    Column("display_name", Text),
+    Column("description", Text),
+    Column("spec", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("views_of_project", "project_id"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _child_of("run", nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("alerts_of_run", "run_id"),
+)
