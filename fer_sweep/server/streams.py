@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from fer_sweep.server import tables
+from fer_sweep.server.database import insert
 from fer_sweep.server.runs import complete_run, metric_value, summary_columns, update_run
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError
@@ -173,7 +173,7 @@ def _append(
         {"run_id": run.id, "stream": stream, "number": offset + i, "step": step, "body": line}
         for i, (line, step) in enumerate(zip(content, steps, strict=True))
     ]
-    statement = insert(tables.lines)
+    statement = insert(db, tables.lines)
     again = {"body": statement.excluded.body, "step": statement.excluded.step}
     key = ["run_id", "stream", "number"]
     db.execute(statement.on_conflict_do_update(index_elements=key, set_=again), lines)
@@ -230,7 +230,7 @@ def _store_metric(
     if not values:
         return {}
     stored = [{"run_id": run.id, "number": number, "value": value} for number, value in values]
-    db.execute(insert(tables.metric_values).on_conflict_do_nothing(), stored)
+    db.execute(insert(db, tables.metric_values).on_conflict_do_nothing(), stored)
     finite = [value for _, value in values if math.isfinite(value)]
     candidates = finite if best is None else [best, *finite]
     if not candidates:

@@ -167,7 +167,7 @@ def test_a_bug_of_ours_is_a_400_with_its_name_and_undoes_the_mutation(
 def test_a_database_that_stays_locked_is_a_503_which_clients_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer_sweep.server.store.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("fer_sweep.server.sqlite.BUSY_TIMEOUT_S", 0.05)
     database = tmp_path / "busy.sqlite"
     with start_server(database, port=0) as server:
         blocker = sqlite3.connect(database, isolation_level=None)

@@ -1,0 +1,57 @@
+"""What the store asks of the database underneath it; `sqlite` and `postgresql` answer."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for the transactions before it; a bayes proposal takes about 1 s."""
+
+
+class Database(Protocol):
+    """One kind of database.
+
+    Attributes:
+        label: What to call it in messages; never has the password.
+        engine: Its connections.
+        default_files: The folder of run files, unless the user names one.
+    """
+
+    label: str
+    engine: sa.Engine
+    default_files: Path
+
+    def prepare(self) -> None:
+        """Make it ready for the first connection.
+
+        Raises:
+            OSError: If its file cannot be created.
+        """
+
+    def reading(self, **options: object) -> AbstractContextManager[sa.Connection]:
+        """One consistent view, with these execution options; never waits for a writer."""
+
+    def writing(self, **options: object) -> AbstractContextManager[sa.Connection]:
+        """One transaction that nobody else's write can slip into, in this process or another."""
+
+    def translate(self, ddl: str) -> str:
+        """Put a statement of `fer_sweep.server.migrations`, which is SQLite's, into its own words."""
+
+    def explain(self, error: OSError | DBAPIError) -> str:
+        """What is wrong and how to fix it, for a person who starts the server."""
+
+
+def insert(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that knows ``on_conflict_do_update`` and ``on_conflict_do_nothing``.
+
+    SQL has no common word for it; the two databases agree, SQLAlchemy has it once for each.
+    """
+    if db.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
