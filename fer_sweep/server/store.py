@@ -1,7 +1,7 @@
 """Everything the server knows, in one database that several processes may share safely.
 
 All state is in the database; a process keeps only its connections. Readers never wait, writers queue up
-for at most `fer_sweep.server.database.BUSY_TIMEOUT_S`, and whatever decides on what it has read does so in one write transaction.
+for a limited time, and whatever decides on what it has read does so in one write transaction.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from fer_sweep.server import postgresql, sqlite
 from fer_sweep.server.database import Database, insert
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.tables import meta
-
 
 KEY_LENGTH = 40
 """wandb wants at least 40 word characters, and reads a dash as the end of a prefix."""

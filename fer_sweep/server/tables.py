@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import (
     Boolean,
     Column,
     Float,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
     Row,
     Table,
-    Text,
 )
 from sqlalchemy import UniqueConstraint as Unique
 
@@ -26,6 +25,23 @@ Record = Row[*tuple[Any, ...]]
 """One fetched row; columns are attributes."""
 
 metadata = MetaData()
+
+
+class _TextWithoutNul(sa.types.TypeDecorator[str]):
+    """PostgreSQL has no NUL character, and programs do print it; U+FFFD marks where it was."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Replace what cannot be stored."""
+        del dialect
+        return value.replace("\0", "\ufffd") if value else value
+
+
+# SQLite's integers have 64 bits and its texts every character.
+Integer = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+Text = sa.Text().with_variant(_TextWithoutNul(), "postgresql")
 
 
 def _child_of(table: str, *, cascade: bool = True, **column: bool) -> Column[int]:
