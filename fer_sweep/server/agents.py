@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fer_sweep.server import sweeps, tables
-from fer_sweep.server.projects import find_project
+from fer_sweep.server.projects import find_project, project_by_id
 from fer_sweep.server.runs import LEASE_S, select_runs, update_run
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id, random_name
@@ -90,6 +90,7 @@ def heartbeat(
     """
     agent = _find_agent(db, agent_name)
     sweep = db.execute(sa.select(tables.sweeps).where(tables.sweeps.c.id == agent.sweep_id)).one()
+    project_by_id(db, sweep.project_id)
     _note_alive(db, agent, alive, now=now)
     if alive and sweep.state in ("RUNNING", "PAUSED"):
         sweeps.request_early_stops(db, sweep, now=now)

@@ -136,8 +136,8 @@ class FileNode:
     digest = md5
 
 
-def parse_file_id(root: Path, node_id: str) -> Path:
-    """The path of the file that a node id names.
+def parse_file_id(root: Path, node_id: str) -> tuple[RunFolder, str]:
+    """The run's folder and the name of the file that a node id stands for.
 
     Raises:
         RequestError: If the id is not one of ours.
@@ -150,4 +150,4 @@ def parse_file_id(root: Path, node_id: str) -> Path:
         ) from error
     if kind != "File":
         raise RequestError(f"file {node_id!r}: not the id of a file.")
-    return RunFolder(root, entity, project, run).locate(name)
+    return RunFolder(root, entity, project, run), name

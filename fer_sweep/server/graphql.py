@@ -44,6 +44,7 @@ class Request:
         operation: Name of the operation to run; empty (as wandb sends) for the only one.
         base_url: The server's address as the client knows it.
         client: The client's ``User-Agent``.
+        entity: The only entity it may touch; None: any.
     """
 
     query: str
@@ -51,6 +52,7 @@ class Request:
     operation: str
     base_url: str
     client: str
+    entity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,10 @@ def _run(
 ) -> Answer:
     is_mutation = operation.operation == gql.OperationType.MUTATION
     _check_served(operation, request.client)
-    transaction: Callable[[], AbstractContextManager[sa.Connection]]
+    transaction: Callable[..., AbstractContextManager[sa.Connection]]
     transaction = store.writing if is_mutation else store.reading
     try:
-        with transaction() as db:
+        with transaction(entity=request.entity) as db:
             context = Context(store, db, request.base_url, now=clock())
             result = gql.execute_sync(
                 _schema(),

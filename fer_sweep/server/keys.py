@@ -14,6 +14,7 @@ import string
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -64,13 +65,13 @@ def create_key(store: Store, entity: str, name: str, *, now: float) -> tuple[Api
     with store.writing() as db:
         db.execute(sa.insert(tables.api_keys).values(values))
         row = db.execute(_select().where(tables.api_keys.c.digest == _digest(key))).one()
-    return ApiKey(*row), key
+    return _record(row), key
 
 
 def list_keys(store: Store) -> Sequence[ApiKey]:
     """All keys ever made, oldest first."""
     with store.reading() as db:
-        return [ApiKey(*row) for row in db.execute(_select().order_by(tables.api_keys.c.id))]
+        return [_record(row) for row in db.execute(_select().order_by(tables.api_keys.c.id))]
 
 
 def revoke_key(store: Store, which: str, *, now: float) -> ApiKey:
@@ -132,8 +133,9 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _select() -> sa.Select[tuple[int, str, str, float, float | None]]:
-    columns = tables.api_keys.c
-    return sa.select(
-        columns.id, columns.entity, columns.name, columns.created_at, columns.revoked_at
-    )
+def _select() -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(tables.api_keys)
+
+
+def _record(row: tables.Record) -> ApiKey:
+    return ApiKey(row.id, row.entity, row.name, row.created_at, row.revoked_at)

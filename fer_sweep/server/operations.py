@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fer_sweep.server import agents, runs, sweeps, tables
+from fer_sweep.server import agents, runs, sweeps
 from fer_sweep.server.files import RunFolder, parse_file_id
 from fer_sweep.server.nodes import (
-    USER,
     AgentNode,
     Context,
     ProjectNode,
@@ -17,8 +16,15 @@ from fer_sweep.server.nodes import (
     SweepNode,
     entity_node,
     page_of,
+    user_node,
 )
-from fer_sweep.server.projects import DEFAULT_ENTITY, ensure_project, find_project, list_projects
+from fer_sweep.server.projects import (
+    ensure_project,
+    find_project,
+    list_projects,
+    project_by_id,
+    resolve_entity,
+)
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id
 
@@ -30,10 +36,12 @@ _SUCCESS = {"success": True, "clientMutationId": None}
 class Queries:
     """What can be read."""
 
-    viewer = USER
-
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    def viewer(self) -> Mapping[str, Any]:
+        """Whoever asks."""
+        return user_node(resolve_entity(self._context.db, None))
 
     def server_info(self) -> Mapping[str, Any]:
         """No optional feature is on, so that clients take their simplest paths."""
@@ -49,11 +57,14 @@ class Queries:
 
     def entity(self, name: str | None = None) -> Mapping[str, Any]:
         """A user or team; there is only one user, who may call himself anything."""
-        return entity_node(name or DEFAULT_ENTITY)
+        return entity_node(name or resolve_entity(self._context.db, None))
 
     def organization(self, name: str | None = None) -> Mapping[str, Any]:
         """Asked for by telemetry."""
-        return {"id": encode_id("Organization", name or DEFAULT_ENTITY), "name": name}
+        return {
+            "id": encode_id("Organization", name or resolve_entity(self._context.db, None)),
+            "name": name,
+        }
 
     def project(
         self, name: str | None = None, entity_name: str | None = None
@@ -126,7 +137,9 @@ class Mutations:
     def delete_files(self, given: Input) -> Mapping[str, Any]:
         """Delete files of runs."""
         for node_id in given.get("files") or []:
-            parse_file_id(self._context.store.files, node_id).unlink(missing_ok=True)
+            folder, name = parse_file_id(self._context.store.files, node_id)
+            resolve_entity(self._db, folder.entity)
+            folder.locate(name).unlink(missing_ok=True)
         return _SUCCESS
 
     def stop_run(self, given: Input) -> Mapping[str, Any]:
@@ -157,5 +170,4 @@ class Mutations:
         return RunNode(self._context, self._project_node(run), run)
 
     def _project_node(self, child: Record) -> ProjectNode:
-        query = tables.projects.select().where(tables.projects.c.id == child.project_id)
-        return ProjectNode(self._context, self._db.execute(query).one())
+        return ProjectNode(self._context, project_by_id(self._db, child.project_id))

@@ -4,13 +4,12 @@
 else to the column of the node's record.
 """
 
-from fer_sweep.server.nodes.context import USER, Context, entity_node, page_of
+from fer_sweep.server.nodes.context import Context, entity_node, page_of, user_node
 from fer_sweep.server.nodes.project import ProjectNode
 from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.nodes.sweep import AgentNode, SweepNode
 
 __all__ = [
-    "USER",
     "AgentNode",
     "Context",
     "ProjectNode",
@@ -18,4 +17,5 @@ __all__ = [
     "SweepNode",
     "entity_node",
     "page_of",
+    "user_node",
 ]

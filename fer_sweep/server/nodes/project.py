@@ -9,7 +9,14 @@ import sqlalchemy as sa
 
 from fer_sweep.server import sweeps, tables
 from fer_sweep.server.filters import RunFields, matches, parse_filters, sort_runs, split_sweep
-from fer_sweep.server.nodes.context import USER, Context, entity_node, page, page_of, parse_cursor
+from fer_sweep.server.nodes.context import (
+    Context,
+    entity_node,
+    page,
+    page_of,
+    parse_cursor,
+    user_node,
+)
 from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.nodes.sweep import SweepNode
 from fer_sweep.server.runs import find_run, select_runs
@@ -30,12 +37,12 @@ class ProjectNode:
     access = "PRIVATE"
     description = ""
     views = "{}"
-    user = USER
 
     def __init__(self, context: Context, record: Record) -> None:
         self.record = record
         self._context = context
         self.entity_name = record.entity
+        self.user = user_node(record.entity)
 
     def id(self) -> str:
         """The node id."""

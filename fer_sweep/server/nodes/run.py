@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_sweep.server import streams
 from fer_sweep.server.files import FileNode, RunFolder, file_url
-from fer_sweep.server.nodes.context import USER, Context, page_of
+from fer_sweep.server.nodes.context import Context, page_of, user_node
 from fer_sweep.server.runs import current_state
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import encode_id, format_time
@@ -21,12 +21,12 @@ class RunNode:
     """W&B's ``Run``."""
 
     read_only = False
-    user = USER
 
     def __init__(self, context: Context, project: ProjectNode, record: Record) -> None:
         self.record = record
         self.project = project
         self._context = context
+        self.user = user_node(project.record.entity)
         self.group = record.group_name
         self.commit = record.git_commit
         self.description = record.notes
