@@ -23,6 +23,7 @@ from graphql.pyutils import Undefined
 from sqlalchemy.exc import DatabaseError
 
 from fer_sweep.errors import ConfigError
+from fer_sweep.server.documents import Budget, OverBudgetError, parse_document
 from fer_sweep.server.nodes import Context
 from fer_sweep.server.operations import Mutations, Queries
 from fer_sweep.server.store import Store, is_busy
@@ -116,12 +117,16 @@ def _run(
                 root_value=Mutations(context) if is_mutation else Queries(context),
                 variable_values=dict(request.variables),
                 operation_name=request.operation or None,
+                context_value=Budget(),
                 field_resolver=_resolve,
             )
             if is_mutation and result.errors:
                 raise _RolledBackError(result)
     except _RolledBackError as rolled_back:
         result = gql.ExecutionResult(None, rolled_back.result.errors)
+    except OverBudgetError as error:
+        LOG.warning("refused %s: %s", request.client, error)
+        return _refuse(str(error), _REFUSED)
     except DatabaseError as error:  # at BEGIN or COMMIT
         return _refuse(*explain_database_error(error))
     return _report(result, request)
@@ -196,6 +201,7 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
 
 def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -> Any:
     """Find a field's value: see `fer_sweep.server.nodes`."""
+    info.context.spend()
     if isinstance(source, Mapping):
         return source.get(info.field_name)
     name = _snake_case(info.field_name)
@@ -238,7 +244,7 @@ def _schema() -> gql.GraphQLSchema:
 @lru_cache(maxsize=512)
 def _prepare(query: str) -> tuple[gql.DocumentNode, tuple[str, ...]]:
     """Parse a document and make it fit the schema; also returns the fields that became null."""
-    document = gql.parse(query)
+    document = parse_document(query)
     types = gql.TypeInfo(_schema())
     fitting = _FitToSchema(types)
     return gql.visit(document, gql.TypeInfoVisitor(types, fitting)), tuple(fitting.unknown)
