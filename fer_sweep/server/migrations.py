@@ -185,4 +185,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX alerts_of_run ON alerts (run_id)",
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN requeues INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN restarted TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE prior_runs (
+            sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            value FLOAT,
+            PRIMARY KEY (sweep_id, run_id)
+        )""",
+    ),
 )

@@ -24,6 +24,8 @@ LEASE_S = 60.0
 """The same for a run that a sweep handed out: wandb reports every 30 s, its agent every 5 s."""
 MAX_OFFERS = 3
 """A trial that never started is offered to this many agents; then it counts as crashed."""
+ALL_STREAMS = "history events log"
+"""The streams of lines that a run sends, as `fer_sweep.server.streams` names them."""
 INTERRUPTED = 255
 """The exit code wandb reports for Ctrl-C."""
 STATES = (
@@ -87,12 +89,21 @@ def current_state(run: Record, *, now: float) -> str:
     silence_s = now - run.heartbeat_at
     if run.state == "running":
         if silence_s > (CRASH_AFTER_S if run.agent_id is None else LEASE_S):
-            return "killed" if run.stop_requested else "crashed"
+            return _silent_end(run)
         return "preempting" if run.preempting else "running"
     if run.state == "pending" and run.agent_id is not None and silence_s > LEASE_S:
+        if run.stop_requested:
+            return "killed"
         given_up = run.offers >= MAX_OFFERS or run.sweep_state in ("FINISHED", "CANCELED")
         return "crashed" if given_up else "pending"
     return str(run.state)
+
+
+def _silent_end(run: Record) -> str:
+    """What a run that has fallen silent ended as; a machine that was preempted may not get to say so."""
+    if run.stop_requested:
+        return "killed"
+    return "preempted" if run.preempting else "crashed"
 
 
 def upsert_run(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> tuple[Record, bool]:
@@ -143,6 +154,8 @@ def insert_run(
         "offers": 0,
         "stop_requested": False,
         "preempting": False,
+        "requeues": 0,
+        "restarted": "",
         "history_lines": 0,
         "event_lines": 0,
         "log_lines": 0,
@@ -202,6 +215,20 @@ def summary_columns(run: Record, summary: str) -> dict[str, Any]:
     }
 
 
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a config document as W&B wraps them, without wandb's own ``_wandb`` section.
+
+    Example:
+        >>> plain_config({"lr": {"value": 0.1}, "_wandb": {"value": {}}})
+        {'lr': 0.1}
+    """
+    return {
+        key: item["value"] if isinstance(item, Mapping) and "value" in item else item
+        for key, item in config.items()
+        if key != "_wandb"
+    }
+
+
 def metric_value(row: Mapping[str, Any], metric: str | None) -> float | None:
     """A sweep's metric in one row or summary; a dotted name also reaches into nested dicts.
 
@@ -242,8 +269,11 @@ def _update(
         values |= summary_columns(run, given["summaryMetrics"])
     if given.get("host"):  # only the process that runs it sends its host: it lives
         values |= {"state": "running", "heartbeat_at": now}
-        if current_state(run, now=now) not in ALIVE_STATES:  # resumed: its end no longer holds
+        if current_state(run, now=now) not in ALIVE_STATES:  # begins anew: its end no longer holds
             values |= {"exit_code": None, "stop_requested": False, "preempting": False}
+            values["restarted"] = ALL_STREAMS
+        elif run.state == "pending" and run.requeues > 0:
+            values["restarted"] = ALL_STREAMS
     if given.get("state"):
         if given["state"] not in STATES:
             known = ", ".join(STATES)

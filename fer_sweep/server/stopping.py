@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fer_sweep.space import is_finite, parse_hyperband
+from fer_sweep.space import Hyperband, is_finite, parse_hyperband
 
 
 def runs_to_stop(
@@ -16,8 +16,8 @@ def runs_to_stop(
 
     A run is judged at the last bracket it has reached: it goes on if it is among the best 1/eta of all
     values that any run had at that bracket. Its best value so far counts, or with ``strict`` its value
-    at the bracket. So of two runs with eta 2 neither is stopped, of three with eta 3 only the worst; a
-    lone run never is; and a run that overfits after a good start is not stopped.
+    at the bracket, or with ``compare: last`` (ours, not W&B's) the last one it logged. So of two runs with eta 2 neither is stopped, of three with eta 3 only the worst; a
+    lone run never is; and a run that overfits after a good start is stopped by ``compare: last`` alone.
 
     Source: W&B, "Sweep configuration options", early_terminate: brackets are "based on the number of
     logged iterations", that is on how often the metric was logged, never on the step.
@@ -47,10 +47,16 @@ def runs_to_stop(
         if not reached:
             continue
         bracket = reached[-1]
-        judged = curve[bracket - 1] if hyperband.strict else min(curve)
-        if judged > _threshold(finite.values(), bracket, hyperband.eta):
+        if _judged(curve, bracket, hyperband) > _threshold(finite.values(), bracket, hyperband.eta):
             stopped.add(run_id)
     return stopped
+
+
+def _judged(curve: Sequence[float], bracket: int, hyperband: Hyperband) -> float:
+    """The value by which a run is judged; lower is better."""
+    if hyperband.last:
+        return curve[-1]
+    return curve[bracket - 1] if hyperband.strict else min(curve)
 
 
 def _threshold(curves: Collection[Sequence[float]], bracket: int, eta: float) -> float:

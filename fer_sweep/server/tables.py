@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
 )
 from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy import text as sql
 
 Record = Row[*tuple[Any, ...]]
 """One fetched row; columns are attributes."""
@@ -133,6 +134,8 @@ runs = Table(
     Column("history_keys", Text, nullable=False),  # key -> {type: number of rows}
     Column("metric_best", Float),  # of the sweep's metric, over the history
     Column("metric_summary", Float),  # the sweep's metric in the summary
+    Column("requeues", Integer, nullable=False, server_default=sql("0")),  # preempted, given out again
+    Column("restarted", Text, nullable=False, server_default=sql("''")),  # see streams.receive
     Unique("project_id", "name"),
     Index("runs_by_age", "project_id", "created_at", "id"),
     Index("runs_of_sweep", "sweep_id", "created_at", "id"),
@@ -156,7 +159,7 @@ metric_values = Table(
     metadata,
     _child_of("run", primary_key=True),
     Column("number", Integer, primary_key=True),  # of the history row
-    Column("value", Float),  # NULL is NaN: SQLite has no other way to store it
+    Column("value", Float),  # NULL is NaN in SQLite, which has no other way to store it
     sqlite_with_rowid=False,
 )
 
@@ -267,4 +270,12 @@ alerts = Table(
     Column("severity", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("alerts_of_run", "run_id"),
+)
+
+prior_runs = Table(
+    "prior_runs",
+    metadata,
+    _child_of("sweep", primary_key=True),
+    _child_of("run", primary_key=True),
+    Column("value", Float),  # its best of the sweep's metric when it was attached
 )
