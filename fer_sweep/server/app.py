@@ -12,19 +12,22 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from fer_sweep.server import graphql
 from fer_sweep.server.access import Access, Caller
+from fer_sweep.server.blobs import ROUTE as BLOBS
+from fer_sweep.server.blobs import BlobFolder, base64_digest, check_content
 from fer_sweep.server.files import ROUTE, RunFolder, partial_path, sign
 from fer_sweep.server.guard import Guard
 from fer_sweep.server.limits import Limits, limited, parse_json, read_body
+from fer_sweep.server.pages import mount_pages
 from fer_sweep.server.projects import find_project
 from fer_sweep.server.runs import find_run
 from fer_sweep.server.store import Store
@@ -33,11 +36,11 @@ from fer_sweep.server.wire import RequestError
 
 LOG = logging.getLogger(__name__)
 _DEFAULT_LIMITS = Limits()
+_BLOB_OF_ENTRY = "/artifactsV2/{region}/{entity}/{project}/{collection}/{artifact}/{digest}/{name}"
+"""Where clients look for an entry of a manifest whose address they did not ask for."""
 _NOT_FOUND = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fersweep</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>
 <h1>Nothing here</h1>
-<p><code>{path}</code> is not served. This is fersweep's local W&amp;B server: wandb clients talk to it,
-but it has no web pages. To see a sweep, run <code>fersweep report</code>.</p></html>
+<p><code>{path}</code> is not served. This is fersweep's local W&amp;B server: <a href="/">its projects</a>.</p></html>
 """
 
 
@@ -71,7 +74,11 @@ def create_app(
                 server.download,
                 methods=["GET", "HEAD"],
             ),
+            Route(BLOBS + "/{entity}/{digest}", server.upload_blob, methods=["PUT"]),
+            Route(BLOBS + "/{entity}/{digest}", server.download_blob, methods=["GET", "HEAD"]),
+            Route(_BLOB_OF_ENTRY, server.download_blob, methods=["GET", "HEAD"]),
             Route("/healthz", _healthz, methods=["GET"]),
+            mount_pages(store, server.access, clock=clock),
         ],
         exception_handlers={404: _not_found, 405: _not_found, RequestError: _refused},
         middleware=[Middleware(Guard, hosts=hosts)],
@@ -86,10 +93,10 @@ class _Server:
         self._clock = clock
         self._limits = limits
         self._public_url = public_url
-        self._access = Access(store, limits)
+        self.access = Access(store, limits)
 
     async def graphql(self, request: Request) -> Response:
-        caller = self._access.check(request)
+        caller = self.access.check(request)
         body = await self._read_json(request)
         query, variables = body.get("query"), body.get("variables") or {}
         if not isinstance(query, str) or not isinstance(variables, dict):
@@ -108,7 +115,7 @@ class _Server:
         return _json(answer.body, answer.status)
 
     async def file_stream(self, request: Request) -> Response:
-        caller = self._access.check(request)
+        caller = self.access.check(request)
         body = await self._read_json(request)
         return await run_in_threadpool(self._receive, request.path_params, body, caller)
 
@@ -123,7 +130,7 @@ class _Server:
                         f"run {path}: no such run. It may have been deleted.", status=404
                     )
                 receive(db, run, body, now=self._clock())
-        except DatabaseError as error:
+        except DBAPIError as error:
             message, status = graphql.explain_database_error(error)
             raise RequestError(message, status=status) from error
         except RequestError:
@@ -136,7 +143,13 @@ class _Server:
         return _json({"stopped": bool(run.stop_requested), "exitcode": None, "limits": {}})
 
     async def upload(self, request: Request) -> Response:
-        path = self._locate(request)
+        return await self._save(request, self._locate(request))
+
+    async def upload_blob(self, request: Request) -> Response:
+        path, digest = self._locate_blob(request)
+        return await self._save(request, path, digest=digest)
+
+    async def _save(self, request: Request, path: Path, *, digest: str | None = None) -> Response:
         part = partial_path(path, secrets.token_hex(4))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +158,8 @@ class _Server:
                     request.stream(), self._limits.file_bytes, request.url.path
                 ):
                     stream.write(chunk)
+            if digest is not None:
+                await run_in_threadpool(check_content, part, digest)
             part.replace(path)
         except OSError as error:
             raise RequestError(
@@ -163,20 +178,37 @@ class _Server:
         # Never shown by a browser: a run's file could be a page with scripts in it.
         return FileResponse(path, content_disposition_type="attachment", filename=path.name)
 
+    async def download_blob(self, request: Request) -> Response:
+        path, digest = self._locate_blob(request)
+        if not path.is_file():
+            raise RequestError(f"artifact file {digest}: no such file.", status=404)
+        name = request.path_params.get("name", path.name)
+        return FileResponse(path, content_disposition_type="attachment", filename=name)
+
+    def _locate_blob(self, request: Request) -> tuple[Path, str]:
+        entity, name = request.path_params["entity"], request.path_params["digest"]
+        self._check_signature(request, f"{BLOBS}/{entity}/{name}", entity)
+        digest = base64_digest(name)
+        return BlobFolder(self._store.files, entity).locate(digest), digest
+
     def _locate(self, request: Request) -> Path:
         where = request.path_params
         path = f"{ROUTE}/{where['entity']}/{where['project']}/{where['run']}/{where['name']}"
-        signature = request.query_params.get("signature", "")
-        if not hmac.compare_digest(signature.encode(), sign(self._store.api_key, path).encode()):
-            caller = self._access.check(request)
-            if caller.entity not in (None, where["entity"]):
-                raise RequestError(
-                    f"entity {where['entity']}: this API key opens only {caller.entity}.",
-                    status=403,
-                )
+        self._check_signature(request, path, where["entity"])
         return RunFolder(self._store.files, where["entity"], where["project"], where["run"]).locate(
             where["name"]
         )
+
+    def _check_signature(self, request: Request, path: str, entity: str) -> None:
+        """Let in whoever got this address from us, or has a key that opens the entity."""
+        signature = request.query_params.get("signature", "")
+        if not hmac.compare_digest(signature.encode(), sign(self._store.api_key, path).encode()):
+            caller = self.access.check(request)
+            if caller.entity not in (None, entity):
+                raise RequestError(
+                    f"entity {entity}: this API key opens only {caller.entity}.",
+                    status=403,
+                )
 
     async def _read_json(self, request: Request) -> dict[str, Any]:
         where = request.url.path

@@ -96,8 +96,11 @@ def file_url(base_url: str, key: str, folder: RunFolder, name: str) -> str:
 class FileNode:
     """W&B's ``File``."""
 
+    artifact = storage_path = upload_multipart_urls = None
+    upload_headers: tuple[str, ...] = ()
+
     def __init__(self, folder: RunFolder, name: str, url: str) -> None:
-        self.name = name
+        self.name = self.display_name = name
         self.direct_url = self.upload_url = url
         self._folder = folder
         self._path = folder.locate(name)

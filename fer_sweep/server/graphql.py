@@ -20,7 +20,7 @@ from typing import Any
 import graphql as gql
 import sqlalchemy as sa
 from graphql.pyutils import Undefined
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from fer_sweep.errors import ConfigError
 from fer_sweep.server.documents import Budget, OverBudgetError, parse_document
@@ -33,6 +33,7 @@ LOG = logging.getLogger(__name__)
 _NULL_FIELD = "_unserved"
 _REFUSED, _BUSY = 400, 503
 _EXPECTED = (RequestError, ConfigError)
+_WITH_FIELDS = (gql.GraphQLObjectType, gql.GraphQLInterfaceType)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _run(
     except OverBudgetError as error:
         LOG.warning("refused %s: %s", request.client, error)
         return _refuse(str(error), _REFUSED)
-    except DatabaseError as error:  # at BEGIN or COMMIT
+    except DBAPIError as error:  # at BEGIN or COMMIT
         return _refuse(*explain_database_error(error))
     return _report(result, request)
 
@@ -148,7 +149,7 @@ def _explain(error: gql.GraphQLError, request: Request) -> tuple[str, int]:
     if isinstance(cause, _EXPECTED):
         LOG.warning("refused %s: %s", request.client, cause)
         return str(cause), cause.status if isinstance(cause, RequestError) else 200
-    if isinstance(cause, DatabaseError):
+    if isinstance(cause, DBAPIError):
         return explain_database_error(cause)
     if cause is None or isinstance(cause, gql.GraphQLError):
         return f"graphql: {error.message}", _REFUSED
@@ -160,7 +161,7 @@ def _bug(error: Exception) -> str:
     return f"fersweep's local server: internal error ({type(error).__name__}: {error}). Please report it."
 
 
-def explain_database_error(error: DatabaseError) -> tuple[str, int]:
+def explain_database_error(error: DBAPIError) -> tuple[str, int]:
     """What to tell the client when the database fails, and the HTTP status.
 
     A database that is only busy is a 503, which clients repeat; a full disk is not, or they would hang.
@@ -194,8 +195,7 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
             title = operation.name.value if operation.name else name
             raise RequestError(
                 f'server: GraphQL operation "{title}" ({name}) is not served by fersweep\'s local server '
-                f"(client {client}). It serves runs, histories, run files, sweeps and agents; "
-                "artifacts, tables and reports need a server of W&B."
+                f"(client {client}). docs/wandb-operations.md lists what is; the rest needs a server of W&B."
             )
 
 
@@ -216,7 +216,7 @@ def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -
 
 @lru_cache(maxsize=1024)
 def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda match: "_" + match[0].lower(), name)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _drop_unset(value: Any) -> Any:
@@ -236,7 +236,7 @@ def _schema() -> gql.GraphQLSchema:
     anything = schema.type_map["JSON"]
     assert isinstance(anything, gql.GraphQLScalarType)
     for kind in schema.type_map.values():
-        if isinstance(kind, gql.GraphQLObjectType) and not kind.name.startswith("__"):
+        if isinstance(kind, _WITH_FIELDS) and not kind.name.startswith("__"):
             kind.fields[_NULL_FIELD] = gql.GraphQLField(anything, resolve=lambda *_: None)
     return schema
 
@@ -260,11 +260,7 @@ class _FitToSchema(gql.Visitor):
 
     def enter_field(self, node: gql.FieldNode, *_: Any) -> gql.FieldNode | None:
         parent, name = self._types.get_parent_type(), node.name.value
-        if (
-            not isinstance(parent, gql.GraphQLObjectType)
-            or name in parent.fields
-            or name.startswith("__")
-        ):
+        if not isinstance(parent, _WITH_FIELDS) or name in parent.fields or name.startswith("__"):
             return None
         if parent in (_schema().query_type, _schema().mutation_type):
             return None  # refused as a whole, by name

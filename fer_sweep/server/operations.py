@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fer_sweep.server import agents, runs, sweeps
+from fer_sweep.server import agents, handout, runs, sweeps
+from fer_sweep.server.artifact_operations import ArtifactMutations, ArtifactQueries
 from fer_sweep.server.files import RunFolder, parse_file_id
 from fer_sweep.server.nodes import (
     AgentNode,
-    Context,
     ProjectNode,
     RunNode,
     SweepNode,
@@ -30,21 +30,19 @@ from fer_sweep.server.wire import RequestError, encode_id
 
 Input = Mapping[str, Any]
 _NEWEST_CLIENT = "9.9.9"  # clients compare it with their own version and would nag their user
+_FEATURES = ("SWEEPS_LOCAL_SCHEDULER",)  # Sweep.enqueue_run, `wandb sweep-scheduler`
 _SUCCESS = {"success": True, "clientMutationId": None}
 
 
-class Queries:
+class Queries(ArtifactQueries):
     """What can be read."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
 
     def viewer(self) -> Mapping[str, Any]:
         """Whoever asks."""
         return user_node(resolve_entity(self._context.db, None))
 
     def server_info(self) -> Mapping[str, Any]:
-        """No optional feature is on, so that clients take their simplest paths."""
+        """Few optional features are on, so that clients take their simplest paths."""
         return {
             "cliVersionInfo": {"max_cli_version": _NEWEST_CLIENT, "min_cli_version": "0.1.0"},
             "latestLocalVersionInfo": {
@@ -52,7 +50,7 @@ class Queries:
                 "latestVersionString": _NEWEST_CLIENT,
                 "versionOnThisInstanceString": _NEWEST_CLIENT,
             },
-            "features": [],
+            "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
         }
 
     def entity(self, name: str | None = None) -> Mapping[str, Any]:
@@ -83,13 +81,8 @@ class Queries:
         return page_of(records, lambda record: ProjectNode(self._context, record), first, after)
 
 
-class Mutations:
+class Mutations(ArtifactMutations):
     """What can be changed; each runs in a write transaction that an error undoes."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._db = context.db
-        self._now = context.now
 
     def upsert_bucket(self, given: Input) -> Mapping[str, Any]:
         """Create or change a run."""
@@ -108,6 +101,13 @@ class Mutations:
         sweep = sweeps.upsert_sweep(self._db, given, now=self._now)
         project = self._project_node(sweep)
         return {"sweep": SweepNode(self._context, project, sweep), "configValidationWarnings": []}
+
+    def enqueue_sweep_run(self, given: Input) -> Mapping[str, Any]:
+        """Queue a run of the caller's choice; its id, which is also that of its place in the queue."""
+        sweep = sweeps.fetch_sweep(self._db, str(given.get("id")))
+        config, name = str(given.get("config")), given.get("displayName")
+        run = handout.enqueue(self._db, sweep, config, name, now=self._now)
+        return {"id": run.name, "runQueueItemId": encode_id("RunQueueItem", run.name)}
 
     def create_agent(self, given: Input) -> Mapping[str, Any]:
         """Register an agent of a sweep."""

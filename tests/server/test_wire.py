@@ -102,8 +102,8 @@ def test_health_needs_no_key_and_a_browser_gets_a_page(server: LocalServer) -> N
 @pytest.mark.parametrize(
     "query",
     [
-        'mutation CreateArtifact { createArtifact(input: {name: "x"}) { artifact { id } } }',
-        "query CreateArtifact { artifactType { id } }",
+        'mutation LinkArtifact { linkArtifact(input: {clientID: "x"}) { versionIndex } }',
+        "query LinkArtifact { registry { id } }",
     ],
     ids=["mutation", "query"],
 )
@@ -112,7 +112,7 @@ def test_an_unknown_operation_is_refused_by_name_and_client(http: httpx.Client, 
 
     assert answer.status_code == 200  # anything from 500 on would be repeated for minutes
     message = answer.json()["errors"][0]["message"]
-    assert '"CreateArtifact"' in message
+    assert '"LinkArtifact"' in message
     assert "client wandb/9.9" in message
 
 

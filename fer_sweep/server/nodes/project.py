@@ -7,8 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fer_sweep.server import sweeps, tables
+from fer_sweep.server import artifacts, reports, sweeps, tables
 from fer_sweep.server.filters import RunFields, matches, parse_filters, sort_runs, split_sweep
+from fer_sweep.server.nodes.artifact import (
+    ArtifactNode,
+    CollectionNode,
+    MembershipNode,
+    TypeNode,
+    collections_page,
+)
 from fer_sweep.server.nodes.context import (
     Context,
     entity_node,
@@ -17,8 +24,10 @@ from fer_sweep.server.nodes.context import (
     parse_cursor,
     user_node,
 )
+from fer_sweep.server.nodes.report import ViewNode
 from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.nodes.sweep import SweepNode
+from fer_sweep.server.projects import project_by_id
 from fer_sweep.server.runs import find_run, select_runs
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id, format_time
@@ -116,6 +125,62 @@ class ProjectNode:
         """One sweep by its id."""
         record = sweeps.find_sweep(self._context.db, self.record.id, sweep_name or "")
         return SweepNode(self._context, self, record) if record else None
+
+    def artifact_types(
+        self, after: str | None = None, first: int | None = None
+    ) -> Mapping[str, Any]:
+        """The types of its artifacts."""
+        names = artifacts.list_types(self._context.db, self.record.id)
+        return page_of(names, lambda name: TypeNode(self._context, self, name), first, after)
+
+    def artifact_type(self, name: str | None = None) -> TypeNode | None:
+        """One type of its artifacts."""
+        known = artifacts.list_types(self._context.db, self.record.id)
+        return TypeNode(self._context, self, name) if name in known else None
+
+    def artifact_collections(
+        self,
+        after: str | None = None,
+        first: int | None = None,
+        order: str | None = None,
+        filters: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Its artifacts of every type."""
+        return collections_page(self._context, self, None, first, after, order, filters)
+
+    def artifact_collection(self, name: str | None = None) -> CollectionNode | None:
+        """One artifact with all its versions."""
+        record = artifacts.find_collection(self._context.db, self.record.id, name or "")
+        return CollectionNode(self._context, self, record) if record else None
+
+    def artifact(self, name: str | None = None) -> ArtifactNode | None:
+        """One version of an artifact, by ``collection:alias``."""
+        record = artifacts.find_by_name(self._context.db, self.record.id, name or "")
+        return ArtifactNode(self._context, self, record) if record else None
+
+    def artifact_node(self, record: Record) -> ArtifactNode:
+        """An artifact of it, or one that a run of it used."""
+        owner = project_by_id(self._context.db, record.project_id)
+        project = self if owner.id == self.record.id else ProjectNode(self._context, owner)
+        return ArtifactNode(self._context, project, record)
+
+    def artifact_collection_membership(self, name: str | None = None) -> MembershipNode | None:
+        """The same, as the place in its collection."""
+        found = self.artifact(name)
+        return found.membership() if found else None
+
+    def all_views(
+        self,
+        view_type: str | None = None,
+        view_name: str | None = None,
+        after: str | None = None,
+        first: int | None = None,
+    ) -> Mapping[str, Any]:
+        """Its reports and saved workspaces."""
+        records = reports.list_views(
+            self._context.db, self.record.id, kind=view_type, name=view_name
+        )
+        return page_of(records, lambda record: ViewNode(self, record), first, after)
 
     def _node(self, record: Record) -> RunNode:
         return RunNode(self._context, self, record)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fer_sweep.server import streams
+from fer_sweep.server import artifacts, streams
 from fer_sweep.server.files import FileNode, RunFolder, file_url
 from fer_sweep.server.nodes.context import Context, page_of, user_node
 from fer_sweep.server.runs import current_state
@@ -156,6 +156,23 @@ class RunNode:
         texts = streams.read_lines(self._context.db, self.record, streams.LOG)
         numbered = list(enumerate(texts))[-last if last else None :]
         return page_of(numbered, lambda item: {"number": item[0], "line": item[1]}, first, after)
+
+    def input_artifacts(
+        self, after: str | None = None, first: int | None = None
+    ) -> Mapping[str, Any]:
+        """The artifacts that it used."""
+        return self._artifacts(artifacts.list_used(self._context.db, self.record), first, after)
+
+    def output_artifacts(
+        self, after: str | None = None, first: int | None = None
+    ) -> Mapping[str, Any]:
+        """The artifacts that it logged."""
+        return self._artifacts(artifacts.list_logged(self._context.db, self.record), first, after)
+
+    def _artifacts(
+        self, records: Sequence[Record], first: int | None, after: str | None
+    ) -> Mapping[str, Any]:
+        return page_of(records, self.project.artifact_node, first, after)
 
     def _folder(self) -> RunFolder:
         project = self.project.record
