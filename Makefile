@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo experiments test lint types imports unit fix bench browser clean
+.PHONY: help demo experiments test lint types imports unit fix bench browser postgresql clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ types: $(VENV)/.dev  ## mypy, strict
 imports: $(VENV)/.dev  ## data flows one way; torch, wandb and the network stay in their layers
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev browser  ## every test, the slow ones included
+unit: $(VENV)/.dev browser postgresql  ## every test, the slow ones included
 	$(BIN)/python -m pytest
 
 fix: $(VENV)/.dev  ## mend what ruff can mend
@@ -58,6 +58,13 @@ browser:
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "No chromium found: the browser tests will be skipped. Install Debian's chromium to run them."; fi; }
+
+# The store is tested in a real PostgreSQL, which the tests start and stop themselves.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+	  else echo "No PostgreSQL found: its tests will be skipped. Install Debian's postgresql to run them."; fi; }
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "Python >= 3.11 with venv is needed: apt install python3-venv"; exit 1; }

@@ -43,6 +43,11 @@ class LocalServer:
     _thread: threading.Thread = field(repr=False)
     _store: Store = field(repr=False)
 
+    @property
+    def database(self) -> str:
+        """What it serves, as one may show it: without a password."""
+        return self._store.label
+
     def close(self) -> None:
         """Finish the requests in flight and stop; may be called again."""
         self._server.should_exit = True
@@ -62,8 +67,9 @@ class LocalServer:
 
 
 def start_server(
-    database: Path,
+    database: Path | str,
     *,
+    files: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     clock: Callable[[], float] = time.time,
@@ -73,7 +79,8 @@ def start_server(
     """Serve a database until `LocalServer.close`; several processes may serve the same one.
 
     Args:
-        database: The SQLite file; created, with its folder, if missing.
+        database: The SQLite file, created with its folder if missing; or a ``postgresql://`` address.
+        files: The folder of run files; by default next to the SQLite file.
         host: The address to listen on; only this machine by default.
         port: The port; by default 8642 if it is free, else any.
         clock: Tells the time in seconds since the epoch.
@@ -84,7 +91,7 @@ def start_server(
         ServerError: If the database cannot be used, the port is taken, or other machines could reach
             the server and no API key exists.
     """
-    store = Store(database)
+    store = Store(database, files=files)
     try:
         listener = _listen(host, port)
         if public_url or not is_loopback(host):

@@ -61,6 +61,8 @@ class PostgreSQL:
         self.label = parsed.set(query={}).render_as_string(hide_password=True)
         self.default_files = files
         arguments = _connect_arguments(self.label, parsed.query, parsed.port)
+        if not parsed.password:
+            arguments["password"] = ""  # the driver trips over None
         try:
             self.engine = sa.create_engine(
                 parsed.set(query={}),
