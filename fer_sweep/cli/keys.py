@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_sweep.cli.options import Home, Json
+from fer_sweep.cli.options import Db, Home, Json
 
 if TYPE_CHECKING:
     from fer_sweep.server.keys import ApiKey
@@ -28,14 +28,6 @@ app = typer.Typer(
     help="Make, list and revoke the API keys that other machines need. Each opens one entity.",
     epilog=EXAMPLES,
 )
-DbOption = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        help="The server's database, if not the one in --home: postgresql://… or a SQLite file.",
-        show_default=False,
-    ),
-]
 
 
 @app.command()
@@ -47,7 +39,7 @@ def create(
         str, typer.Option(help="What to call the key: whose it is, or which machine's.")
     ] = "",
     home: Home = None,
-    db: DbOption = None,
+    db: Db = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is stored hashed: nobody can look it up again."""
@@ -67,7 +59,7 @@ def create(
 
 
 @app.command("list")
-def list_(home: Home = None, db: DbOption = None, as_json: Json = False) -> None:
+def list_(home: Home = None, db: Db = None, as_json: Json = False) -> None:
     """List the keys, without the keys themselves."""
     from fer_sweep.server.keys import list_keys
 
@@ -89,7 +81,7 @@ def list_(home: Home = None, db: DbOption = None, as_json: Json = False) -> None
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key's number or name.")],
     home: Home = None,
-    db: DbOption = None,
+    db: Db = None,
     as_json: Json = False,
 ) -> None:
     """Make a key stop working at once; what was logged with it stays."""

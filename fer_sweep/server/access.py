@@ -68,10 +68,9 @@ class Access:
         Raises:
             RequestError: 401 if none did, or a wrong one; 429 if its owner asks too often.
         """
-        address = request.client.host if request.client else ""
-        self._meter.check("failed " + address, self._limits.failures_per_s)
         caller = self._find(request, _password(request.headers.get("authorization", "")))
         if caller is None:
+            address = request.client.host if request.client else ""
             self._meter.spend("failed " + address, self._limits.failures_per_s)
             raise RequestError(
                 f"{request.base_url}: wrong API key. Set WANDB_API_KEY to the key that `fersweep serve` "

@@ -168,15 +168,6 @@ class RateLimiter:
             self._forget_full()
         self._meters[who] = (left - 1, self.clock())
 
-    def check(self, who: str, rate: float) -> None:
-        """Refuse a caller that has nothing left, without counting this request.
-
-        Raises:
-            RequestError: With HTTP 429.
-        """
-        if who in self._meters and self._left(who, rate) < 1:
-            raise RequestError("server: too many wrong keys. Wait a moment.", status=_TOO_MANY)
-
     def _left(self, who: str, rate: float) -> float:
         full = max(1.0, rate * self.burst_s)
         left, at = self._meters.get(who, (full, self.clock()))
