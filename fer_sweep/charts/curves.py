@@ -23,7 +23,7 @@ class DiagnosedRun(Protocol):
         """Its curves."""
 
     @property
-    def diagnosis(self) -> Diagnosis:
+    def diagnosis(self) -> Diagnosis | None:
         """What was found, for shading."""
 
     @property
@@ -75,7 +75,7 @@ def _chart(run: DiagnosedRun, kind: str, series: Sequence[Series], *, percent: b
         return Markup("")
     scale = _scale(history, drawn, percent=percent)
     parts = [
-        *_shades(run.diagnosis.findings, kind, scale),
+        *_shades(run.diagnosis.findings if run.diagnosis else (), kind, scale),
         *_axes(scale, percent=percent),
         *(_curve(history, s, scale) for s in drawn),
         *_best(run, kind, scale),

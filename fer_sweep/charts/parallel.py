@@ -12,8 +12,10 @@ from markupsafe import Markup
 from fer_sweep.charts.lines import value_text
 from fer_sweep.charts.scale import ticks
 
-_GAP, _SIDE, _TOP, _BOTTOM, _HEIGHT = 128, 64, 34, 268, 284
-_MAX_CHOICES = 24
+_SIDE, _TOP, _BOTTOM, _HEIGHT = 72, 34, 300, 316
+_WIDTH, _GAPS = 1_120, (124, 230)
+"""Width to fill, and how near and far axes may be to fill it."""
+_MAX_CHOICES, _MAX_VALUES = 24, 6
 SHADES = 5
 """Lines are drawn in this many classes, ``q0`` (worst) to ``q4`` (best)."""
 
@@ -28,6 +30,7 @@ class Axis:
         low: Lowest number.
         high: Highest number.
         log: Whether positions go by the logarithm.
+        values: The numbers to mark, if there are few; else round ones are.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Axis:
     low: float = 0.0
     high: float = 1.0
     log: bool = False
+    values: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, name: str, values: Sequence[Any], *, log: bool | None = None) -> Axis:
@@ -49,7 +53,8 @@ class Axis:
             return cls(name, tuple(sorted({_text(v) for v in values}))[:_MAX_CHOICES])
         low, high = min(numbers), max(numbers)
         spread = low > 0 and high / low >= 50 if log is None else log and low > 0
-        return cls(name, (), low, high, spread)
+        distinct = tuple(sorted(set(numbers)))
+        return cls(name, (), low, high, spread, distinct if len(distinct) <= _MAX_VALUES else ())
 
     def position(self, value: Any) -> float | None:
         """Where a value lies, from 0 (bottom) to 1 (top); None if it is not on the axis."""
@@ -73,12 +78,14 @@ class Axis:
             return [((i + 0.5) / len(self.choices), text) for i, text in enumerate(self.choices)]
         if self.high <= self.low:
             return [(0.5, value_text(self.low))]
-        if self.log:
+        if self.values:
+            values: Sequence[float] = self.values
+        elif self.log:
             decades = range(
                 math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1
             )
-            values = [10.0**d for d in decades]
-            values = values if len(values) > 1 else [self.low, *values, self.high]
+            powers = [10.0**d for d in decades]
+            values = powers if len(powers) > 1 else [self.low, *powers, self.high]
         else:
             values = ticks(self.low, self.high, 5)
         return [(at, value_text(v)) for v in values if (at := self.position(v)) is not None]
@@ -100,28 +107,31 @@ def parallel_chart(
         (at if maximize else 1 - at, name, values) for at, name, values in placed if at is not None
     ]
     ranked.sort(key=lambda item: item[0])
-    width = 2 * _SIDE + _GAP * (len(axes) - 1)
+    gap = min(max((_WIDTH - 2 * _SIDE) // max(len(axes) - 1, 1), _GAPS[0]), _GAPS[1])
+    width = 2 * _SIDE + gap * (len(axes) - 1)
     label = (
         f"Parallel coordinates of {len(ranked)} runs: {', '.join(axis.name for axis in axes)}. "
         "The table of runs has the same numbers."
     )
     head = Markup(
-        '<svg class="parallel" viewBox="0 0 {} {}" width="{}" role="img" aria-label="{}">'
-    ).format(width, _HEIGHT, width, label)
+        '<svg class="parallel" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="{}">'
+    ).format(width, _HEIGHT, width, _HEIGHT, label)
     lines = [
-        _line(axes, name, values, shade=min(int(i * SHADES / len(ranked)), SHADES - 1))
+        _line(axes, name, values, gap, shade=min(int(i * SHADES / len(ranked)), SHADES - 1))
         for i, (_, name, values) in enumerate(ranked)
     ]
-    drawn = [_axis(axis, i, last=axis is result) for i, axis in enumerate(axes)]
+    drawn = [_axis(axis, _SIDE + i * gap, last=axis is result) for i, axis in enumerate(axes)]
     return head + Markup("").join(lines) + Markup("").join(drawn) + Markup("</svg>")
 
 
-def _line(axes: Sequence[Axis], name: str, values: Mapping[str, Any], *, shade: int) -> Markup:
+def _line(
+    axes: Sequence[Axis], name: str, values: Mapping[str, Any], gap: int, *, shade: int
+) -> Markup:
     path, pen_down = [], False
     for i, axis in enumerate(axes):
         at = axis.position(values.get(axis.name))
         if at is not None:
-            path.append(f"{'L' if pen_down else 'M'}{_SIDE + i * _GAP},{_y(at):.1f}")
+            path.append(f"{'L' if pen_down else 'M'}{_SIDE + i * gap},{_y(at):.1f}")
         pen_down = at is not None
     text = ", ".join(f"{axis.name} {_text(values.get(axis.name))}" for axis in axes)
     return Markup('<path class="q{}" d="{}"><title>{}: {}</title></path>').format(
@@ -129,8 +139,7 @@ def _line(axes: Sequence[Axis], name: str, values: Mapping[str, Any], *, shade: 
     )
 
 
-def _axis(axis: Axis, index: int, *, last: bool) -> Markup:
-    x = _SIDE + index * _GAP
+def _axis(axis: Axis, x: int, *, last: bool) -> Markup:
     marks = Markup("").join(
         Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="{}">{}</text>').format(
             x + (7 if last else -7), _y(at) + 3.5, "start" if last else "end", _cut(text, 11)

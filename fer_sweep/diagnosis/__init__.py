@@ -3,7 +3,7 @@
 ``rules/`` has one module per rule, ``engine.py`` runs them, ``registry.py`` finds and explains them.
 """
 
-from fer_sweep.diagnosis.engine import Diagnosis, diagnose, diagnose_run, find_peers
+from fer_sweep.diagnosis.engine import Diagnosis, diagnose, diagnose_run, peers_of
 from fer_sweep.diagnosis.importance import Importance, rank_parameters
 from fer_sweep.diagnosis.registry import RULES, explain, find_rule
 from fer_sweep.diagnosis.rule import VERDICTS, Change, Finding, Peers, Rule, Severity, Verdict
@@ -22,7 +22,7 @@ __all__ = [
     "diagnose",
     "diagnose_run",
     "explain",
-    "find_peers",
     "find_rule",
+    "peers_of",
     "rank_parameters",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fer_sweep.diagnosis import Diagnosis, Peers, diagnose_run, find_peers
+from fer_sweep.diagnosis import Diagnosis, Peers, diagnose_run, peers_of
 from fer_sweep.history import METRICS, Best, History, best_epoch, build_history
 from fer_sweep.server import tables
 from fer_sweep.server.runs import current_state
@@ -22,7 +24,8 @@ from fer_sweep.server.tables import Record
 MAX_ROWS = 10_000
 """Rows read of one run; of a longer one, evenly spread rows, which makes its verdict provisional."""
 _MAX_KEPT = 4_000
-_CHUNK = 200
+_CHUNK = 100
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class RunView:
         config: Plain hyperparameters, nested ones flattened to dotted names.
         summary: Its summary.
         history: Its curves.
-        diagnosis: What was found.
+        diagnosis: What was found; None until there was time to look.
         best: Its best validation epoch.
     """
 
@@ -44,14 +47,14 @@ class RunView:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     history: History
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | None
     best: Best | None
 
     @property
     def is_judged(self) -> bool:
         """Whether it logged a metric that the rules know, or failed: else its verdict says nothing."""
-        return self.state in ("failed", "crashed") or any(
-            self.history.has(name) for name in METRICS
+        return self.diagnosis is not None and (
+            self.state in ("failed", "crashed") or any(self.history.has(name) for name in METRICS)
         )
 
 
@@ -59,69 +62,81 @@ class Histories:
     """Reads runs with their curves; what has not changed since the last look is not read again."""
 
     def __init__(self) -> None:
-        self._histories: OrderedDict[tuple[Any, ...], History] = OrderedDict()
-        self._diagnoses: OrderedDict[tuple[Any, ...], Diagnosis] = OrderedDict()
+        self._read: OrderedDict[Key, tuple[History, Best | None]] = OrderedDict()
+        self._diagnoses: OrderedDict[tuple[Key, Peers], Diagnosis] = OrderedDict()
         self._lock = threading.Lock()
 
-    def view(self, db: sa.Connection, runs: Sequence[Record], *, now: float) -> list[RunView]:
-        """The runs, each other's peers, in the order given."""
+    def view(
+        self, db: sa.Connection, runs: Sequence[Record], *, now: float, budget_s: float = math.inf
+    ) -> list[RunView]:
+        """The runs, each other's peers, in the order given.
+
+        Args:
+            db: A transaction.
+            runs: The runs.
+            now: The time.
+            budget_s: About how long to read and diagnose; what is not done by then is left to the next look.
+        """
+        deadline = time.monotonic() + budget_s
         states = [current_state(run, now=now) for run in runs]
-        keys = [
-            (
-                run.id,
-                run.history_lines,
-                state,
-                run.display_name,
-                hash(run.config),
-                hash(run.summary),
-            )
-            for run, state in zip(runs, states, strict=True)
-        ]
-        histories = self._read(db, runs, states, keys)
-        peers = find_peers(histories)
-        return [
-            RunView(
-                run,
-                state,
-                flat_config(run.config),
-                parse(run.summary),
-                history,
-                self._diagnose(key, history, peers),
-                best_epoch(history),
-            )
-            for run, state, key, history in zip(runs, states, keys, histories, strict=True)
-        ]
+        keys = [_key(run, state) for run, state in zip(runs, states, strict=True)]
+        known = self._read_all(db, list(zip(keys, runs, states, strict=True)), deadline)
+        best = [found[1] for key in keys if (found := known.get(key)) is not None]
+        peers = peers_of(best)
+        complete = len(known) == len(
+            set(keys)
+        )  # diagnosed with half of its peers, all would be diagnosed twice
+        views = []
+        for key, run, state in zip(keys, runs, states, strict=True):
+            history, best_one = known.get(key) or (_unread(run, state), None)
+            diagnosis = self._diagnose(key, history, peers, deadline) if complete else None
+            config, summary = flat_config(run.config), parse(run.summary)
+            views.append(RunView(run, state, config, summary, history, diagnosis, best_one))
+        return views
 
-    def _read(
-        self,
-        db: sa.Connection,
-        runs: Sequence[Record],
-        states: Sequence[str],
-        keys: Sequence[tuple[Any, ...]],
-    ) -> list[History]:
+    def _read_all(
+        self, db: sa.Connection, wanted: Sequence[tuple[Key, Record, str]], deadline: float
+    ) -> dict[Key, tuple[History, Best | None]]:
         with self._lock:
-            known = {key: self._histories[key] for key in keys if key in self._histories}
-        missing = [i for i, key in enumerate(keys) if key not in known]
-        rows = _read_rows(db, [runs[i] for i in missing])
-        for i in missing:
-            known[keys[i]] = _build(runs[i], states[i], rows[runs[i].id])
-        with self._lock:
-            for i in missing:
-                _keep(self._histories, keys[i], known[keys[i]])
-        return [known[key] for key in keys]
+            known = {key: self._read[key] for key, _, _ in wanted if key in self._read}
+        missing = [item for item in wanted if item[0] not in known]
+        for start in range(0, len(missing), _CHUNK):
+            if start and time.monotonic() > deadline:
+                break
+            chunk = missing[start : start + _CHUNK]
+            rows = _read_rows(db, [run for _, run, _ in chunk])
+            for key, run, state in chunk:
+                history = _build(run, state, rows[run.id])
+                known[key] = (history, best_epoch(history))
+                with self._lock:
+                    _keep(self._read, key, known[key])
+        return known
 
-    def _diagnose(self, key: tuple[Any, ...], history: History, peers: Peers) -> Diagnosis:
-        key = (*key, peers.median_accuracy)
+    def _diagnose(
+        self, key: Key, history: History, peers: Peers, deadline: float
+    ) -> Diagnosis | None:
         with self._lock:
-            found = self._diagnoses.get(key)
-        if found is None:
+            found = self._diagnoses.get((key, peers))
+        if found is None and time.monotonic() < deadline:
             found = diagnose_run(history, peers)
             with self._lock:
-                _keep(self._diagnoses, key, found)
+                _keep(self._diagnoses, (key, peers), found)
         return found
 
 
-def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> None:
+def _key(run: Record, state: str) -> Key:
+    """Changes whenever a run's curves or diagnosis may."""
+    return (
+        run.id,
+        run.history_lines,
+        state,
+        run.display_name,
+        hash(run.config),
+        hash(run.summary),
+    )
+
+
+def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     while len(kept) > _MAX_KEPT:
         kept.popitem(last=False)
@@ -138,6 +153,11 @@ def _build(run: Record, state: str, lines: Sequence[str]) -> History:
         rows_expected=run.history_lines,
         tags=parse(run.tags),
     )
+
+
+def _unread(run: Record, state: str) -> History:
+    """Stands for the curves of a run until there is time to read them."""
+    return History(run.name, run.display_name, state, {}, {}, {}, run.history_lines)
 
 
 def _read_rows(db: sa.Connection, runs: Sequence[Record]) -> dict[int, list[str]]:

@@ -80,7 +80,7 @@ def _environment() -> Environment:
         "show": show,
         "size": size_text,
     }
-    environment.globals |= {"badges": BADGES, "static": static_url, "version": _version()}
+    environment.globals |= {"badges": BADGES, "static": static_url, "fersweep_version": _version()}
     return environment
 
 

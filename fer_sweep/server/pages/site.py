@@ -269,7 +269,11 @@ class _Site:
 
 def _live(request: Request, content: dict[str, Any], parts: Collection[str]) -> Response:
     """What has changed since the version that the reader has; nothing but the version if nothing has."""
-    answer = {"version": content["version"], "alive": content["alive"]}
+    answer = {
+        "version": content["version"],
+        "alive": content["alive"],
+        "soon": bool(content.get("unread")),
+    }
     if request.query_params.get("have") != content["version"]:
         answer["parts"] = render_parts(parts, content)
     return respond_json(answer)

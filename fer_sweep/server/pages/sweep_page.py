@@ -32,6 +32,8 @@ PARTS = ("sweep_status", "sweep_verdicts", "sweep_charts", "listing")
 MAX_LINES = 400
 """Runs drawn as parallel coordinates: the best ones, and the others thinned."""
 _MAX_AXES = 9
+BUDGET_S = 1.0
+"""Time to read and diagnose what is new; of a large sweep, the first look does not wait for all."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def sweep_content(
         query: Which rows of its table, in which order.
         now: The time.
     """
-    runs = histories.view(db, runs_of_sweep(db, sweep), now=now)
+    runs = histories.view(db, runs_of_sweep(db, sweep), now=now, budget_s=BUDGET_S)
+    unread = sum(run.diagnosis is None for run in runs)
     config = json.loads(sweep.config)
     metric = sweep.metric or "best/val_accuracy"
     results = [Result(run, result_of(run)) for run in runs]
@@ -79,7 +82,10 @@ def sweep_content(
         "goal": "maximize" if sweep.maximize or not sweep.metric else "minimize",
         "runs": runs,
         "now": now,
-        "alive": state in ("PENDING", "RUNNING") or any(r.state in ALIVE_STATES for r in runs),
+        "unread": unread,
+        "alive": unread > 0
+        or state in ("PENDING", "RUNNING")
+        or any(r.state in ALIVE_STATES for r in runs),
         "version": version_of(sweep, runs, state),
         "best": _best(results, maximize=sweep.maximize or not sweep.metric),
         "verdicts": _count_verdicts(runs),
@@ -102,7 +108,10 @@ def sweep_content(
 
 def version_of(sweep: Record, runs: Sequence[RunView], state: str) -> str:
     """Changes whenever the page would."""
-    seen = tuple((r.record.id, r.record.history_lines, r.state, r.record.summary) for r in runs)
+    seen = tuple(
+        (r.record.id, r.record.history_lines, r.state, r.record.summary, r.diagnosis is None)
+        for r in runs
+    )
     return f"{state}.{len(runs)}.{hash((seen, sweep.updated_at)) & 0xFFFFFFFF:x}"
 
 
@@ -131,7 +140,7 @@ def result_of(run: RunView) -> float | None:
 
 def verdict_of(run: RunView) -> str:
     """The verdict as text; empty where it would say nothing."""
-    return run.diagnosis.verdict.value if run.is_judged else ""
+    return run.diagnosis.verdict.value if run.diagnosis and run.is_judged else ""
 
 
 def _columns(names: Sequence[str], metric: str, *, percent: bool) -> list[Column[Result]]:
@@ -168,7 +177,7 @@ def _text(result: Result) -> str:
 
 
 def _count_verdicts(runs: Sequence[RunView]) -> list[tuple[Verdict, int]]:
-    found = [run.diagnosis.verdict for run in runs if run.is_judged]
+    found = [run.diagnosis.verdict for run in runs if run.diagnosis and run.is_judged]
     return [(verdict, found.count(verdict)) for verdict in VERDICTS if verdict in found]
 
 

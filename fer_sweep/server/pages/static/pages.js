@@ -55,7 +55,7 @@
         }
         if (!news.alive) return say("ended", false);
         say("live", true);
-        return next(every);
+        return next(news.soon ? 200 : every);
       } catch {
         failures += 1;
         if (failures > 8) return say("the server is gone: reload to try again", false);
@@ -65,7 +65,7 @@
     };
     document.addEventListener("visibilitychange", () => { if (!document.hidden && failures <= 8 && main.dataset.alive === "1") next(0); });
     say("live", true);
-    next(every);
+    next(Number(main.dataset.first || every));
   };
   if (main && main.dataset.alive === "1") watch();
 
