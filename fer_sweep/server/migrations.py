@@ -187,7 +187,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "ALTER TABLE runs ADD COLUMN requeues INTEGER NOT NULL DEFAULT 0",
-        "ALTER TABLE runs ADD COLUMN restarted TEXT NOT NULL DEFAULT ''",
         """CREATE TABLE prior_runs (
             sweep_id INTEGER NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
             run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,

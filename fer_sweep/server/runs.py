@@ -24,8 +24,6 @@ LEASE_S = 60.0
 """The same for a run that a sweep handed out: wandb reports every 30 s, its agent every 5 s."""
 MAX_OFFERS = 3
 """A trial that never started is offered to this many agents; then it counts as crashed."""
-ALL_STREAMS = "history events log"
-"""The streams of lines that a run sends, as `fer_sweep.server.streams` names them."""
 INTERRUPTED = 255
 """The exit code wandb reports for Ctrl-C."""
 STATES = (
@@ -131,6 +129,10 @@ def upsert_run(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> tu
         db, project.id, name, now=now, display_name=_next_name(db, project.id)
     )
     starts = found is None or (run.state == "pending" and bool(given.get("host")))
+    if given.get("host") and (
+        run.state == "pending" or current_state(run, now=now) not in ALIVE_STATES
+    ):
+        run = _forget_lines(db, run)
     _update(db, run, given, now=now, merge_config=starts)
     changed = find_run(db, project.id, name)
     assert changed is not None, "written in this very transaction"
@@ -155,7 +157,6 @@ def insert_run(
         "stop_requested": False,
         "preempting": False,
         "requeues": 0,
-        "restarted": "",
         "history_lines": 0,
         "event_lines": 0,
         "log_lines": 0,
@@ -242,7 +243,10 @@ def metric_value(row: Mapping[str, Any], metric: str | None) -> float | None:
         for part in metric.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None
+    try:
+        return float(value) if is_number else None
+    except OverflowError:  # an integer of over 300 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _update(
@@ -269,11 +273,8 @@ def _update(
         values |= summary_columns(run, given["summaryMetrics"])
     if given.get("host"):  # only the process that runs it sends its host: it lives
         values |= {"state": "running", "heartbeat_at": now}
-        if current_state(run, now=now) not in ALIVE_STATES:  # begins anew: its end no longer holds
+        if current_state(run, now=now) not in ALIVE_STATES:  # resumed: its end no longer holds
             values |= {"exit_code": None, "stop_requested": False, "preempting": False}
-            values["restarted"] = ALL_STREAMS
-        elif run.state == "pending" and run.requeues > 0:
-            values["restarted"] = ALL_STREAMS
     if given.get("state"):
         if given["state"] not in STATES:
             known = ", ".join(STATES)
@@ -283,6 +284,21 @@ def _update(
         values |= {"state": given["state"], "heartbeat_at": now}
     if values:
         update_run(db, run, **values)
+
+
+def _forget_lines(db: sa.Connection, run: Record) -> Record:
+    """Begin a run anew that ended before: W&B overwrites what has the same id, unless it is resumed.
+
+    A process that resumes names the run by its node id, one that starts by its name.
+    """
+    if not (run.history_lines or run.event_lines or run.log_lines):
+        return run
+    for table in (tables.lines, tables.metric_values):
+        db.execute(sa.delete(table).where(table.c.run_id == run.id))
+    counters = {"history_lines": 0, "event_lines": 0, "log_lines": 0, "last_step": -1}
+    summary = {"history_keys": "{}", "metric_best": None, "summary": "{}", "metric_summary": None}
+    update_run(db, run, **counters, **summary)
+    return db.execute(select_runs().where(tables.runs.c.id == run.id)).one()
 
 
 def _next_name(db: sa.Connection, project_id: int) -> str:

@@ -15,13 +15,8 @@ import sqlalchemy as sa
 
 from fer_sweep.server import tables
 from fer_sweep.server.database import insert
-from fer_sweep.server.runs import (
-    complete_run,
-    metric_value,
-    select_runs,
-    summary_columns,
-    update_run,
-)
+from fer_sweep.server.limits import parse_json
+from fer_sweep.server.runs import complete_run, metric_value, summary_columns, update_run
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError
 
@@ -52,34 +47,11 @@ def receive(db: sa.Connection, run: Record, body: Mapping[str, Any], *, now: flo
         if name == "wandb-summary.json" and content:
             values |= summary_columns(run, content[-1])
         elif name in _STREAMS and content:
-            stream, offset = _STREAMS[name], int(chunk.get("offset") or 0)
-            if stream in run.restarted.split():
-                run = _continue(db, run, stream, offset)
-            values |= _append(db, run, stream, offset, content)
+            values |= _append(db, run, _STREAMS[name], int(chunk.get("offset") or 0), content)
     update_run(db, run, **values)
     if body.get("complete") and not is_stale:
         preempting = run.preempting or bool(body.get("preempting"))
         complete_run(db, run, body.get("exitcode"), preempting=preempting)
-
-
-def _continue(db: sa.Connection, run: Record, stream: str, offset: int) -> Record:
-    """Whether a run that was started again goes on with a stream or begins it anew, as W&B decides it.
-
-    A process that resumes sends its first line after the last one there is; one that was started under
-    the same id without ``resume`` counts from 0, and what the earlier process sent gives way.
-    """
-    undecided = [name for name in run.restarted.split() if name != stream]
-    values: dict[str, Any] = {"restarted": " ".join(undecided)}
-    if offset == 0:
-        where = [tables.lines.c.run_id == run.id, tables.lines.c.stream == stream]
-        db.execute(sa.delete(tables.lines).where(*where))
-        values[_COUNTERS[stream]] = 0
-        if stream == HISTORY:
-            values |= {"last_step": -1, "history_keys": "{}", "metric_best": None}
-            owned = tables.metric_values.c.run_id == run.id
-            db.execute(sa.delete(tables.metric_values).where(owned))
-    update_run(db, run, **values)
-    return db.execute(select_runs().where(tables.runs.c.id == run.id)).one()
 
 
 def read_lines(
@@ -213,7 +185,7 @@ def _append(
 
 def _parse_row(run: Record, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line, "row")
     except ValueError as error:
         raise RequestError(
             f"run {run.name}: history row {number} is not JSON ({error}).", status=400
@@ -225,7 +197,8 @@ def _parse_row(run: Record, number: int, line: str) -> dict[str, Any]:
 
 def _step(number: int, row: Mapping[str, Any]) -> int:
     step = row.get("_step", number)
-    return int(step) if isinstance(step, int | float) and math.isfinite(step) else number
+    is_step = isinstance(step, int | float) and -_MAX_STEP < step < _MAX_STEP
+    return int(step) if is_step else number
 
 
 def _count_keys(run: Record, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,7 +16,9 @@ import yaml
 
 from fer_sweep.errors import ConfigError
 from fer_sweep.server import tables
+from fer_sweep.server.curves import read_curves
 from fer_sweep.server.handout import has_scheduler
+from fer_sweep.server.limits import check_size
 from fer_sweep.server.prior_runs import attach_prior_runs
 from fer_sweep.server.projects import ensure_project, find_project
 from fer_sweep.server.runs import (
@@ -123,13 +125,13 @@ def fetch_sweep(db: sa.Connection, node_id: str) -> Record:
 def mark_running(db: sa.Connection, sweep: Record, *, now: float) -> None:
     """Note that a sweep has handed out its first run."""
     if sweep.state == "PENDING":
-        _set_state(db, sweep, "RUNNING", now=now)
+        set_state(db, sweep, "RUNNING", now=now)
 
 
 def finish_if_over(db: sa.Connection, sweep: Record, *, now: float) -> None:
     """Mark a sweep that has nothing left to hand out as finished, unless a run is still alive."""
     if sweep.state == "RUNNING" and not has_runs_alive(db, sweep, now=now):
-        _set_state(db, sweep, "FINISHED", now=now)
+        set_state(db, sweep, "FINISHED", now=now)
 
 
 def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None:
@@ -137,24 +139,17 @@ def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None
     config = json.loads(sweep.config)
     if not config.get("early_terminate"):
         return
-    runs = runs_of_sweep(db, sweep)
-    running = {run.name: run for run in runs if current_state(run, now=now) == "running"}
-    for name in runs_to_stop(config, _curves(db, sweep), set(running)):
-        request_stop(db, running[name])
-
-
-def _curves(db: sa.Connection, sweep: Record) -> dict[str, list[float]]:
-    values = tables.metric_values
-    query = (
-        sa.select(tables.runs.c.name, values.c.value)
-        .join_from(tables.runs, values, tables.runs.c.id == values.c.run_id)
-        .where(tables.runs.c.sweep_id == sweep.id)
-        .order_by(values.c.run_id, values.c.number)
+    query = select_runs().where(
+        tables.runs.c.sweep_id == sweep.id, tables.runs.c.state == "running"
     )
-    curves: dict[str, list[float]] = {}
-    for name, value in db.execute(query):
-        curves.setdefault(name, []).append(float("nan") if value is None else value)
-    return curves
+    running = {
+        run.name: run
+        for run in db.execute(query).all()
+        if current_state(run, now=now) == "running"
+    }
+    if running:
+        for name in runs_to_stop(config, read_curves(db, sweep), set(running)):
+            request_stop(db, running[name])
 
 
 def _create_sweep(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> Record:
@@ -197,10 +192,15 @@ def _change_sweep(
         if changed:
             _write(db, sweep, changed | {"updated_at": now})
     if given.get("state"):
-        _set_state(db, sweep, given["state"], now=now)
+        set_state(db, sweep, given["state"], now=now)
 
 
-def _set_state(db: sa.Connection, sweep: Record, state: str, *, now: float) -> None:
+def set_state(db: sa.Connection, sweep: Record, state: str, *, now: float) -> None:
+    """Pause, resume, finish or cancel a sweep; cancelling asks its runs to stop.
+
+    Raises:
+        RequestError: If there is no such state.
+    """
     if state not in STATES:
         raise RequestError(
             f"sweep {sweep.name}: no such state (got {state!r}). Known: {', '.join(STATES)}."
@@ -244,7 +244,8 @@ def _config_columns(given: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_config(text: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        check_size(config, "sweep config")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"sweep config: not valid YAML ({error}).") from error
     if not isinstance(config, dict):
         raise ConfigError(f"sweep config: must be a mapping (got {type(config).__name__}).")

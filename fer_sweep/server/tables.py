@@ -135,7 +135,6 @@ runs = Table(
     Column("metric_best", Float),  # of the sweep's metric, over the history
     Column("metric_summary", Float),  # the sweep's metric in the summary
     Column("requeues", Integer, nullable=False, server_default=sql("0")),  # preempted, given out again
-    Column("restarted", Text, nullable=False, server_default=sql("''")),  # see streams.receive
     Unique("project_id", "name"),
     Index("runs_by_age", "project_id", "created_at", "id"),
     Index("runs_of_sweep", "sweep_id", "created_at", "id"),
