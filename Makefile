@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo experiments test lint types imports unit fix bench browser postgresql clean
+.PHONY: help demo experiments test lint types imports unit fix bench browser postgresql oldest clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ types: $(VENV)/.dev  ## mypy, strict
 imports: $(VENV)/.dev  ## data flows one way; torch, wandb and the network stay in their layers
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev browser postgresql  ## every test, the slow ones included
+unit: $(VENV)/.dev oldest browser postgresql  ## every test, the slow ones included
 	$(BIN)/python -m pytest
 
 fix: $(VENV)/.dev  ## mend what ruff can mend
@@ -78,5 +78,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable . --group dev
 	touch $(VENV)/.runtime $@
 
+# The oldest wandb client that pyproject.toml admits, and nothing else: the newest is in $(VENV).
+OLDEST := .venv-oldest
+oldest: $(OLDEST)/.wandb  ## the environment for testing the oldest supported wandb client
+
+$(OLDEST)/.wandb:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --quiet "wandb==0.26.0"
+	touch $@
+
 clean:  ## forget the environment, the caches and the demo
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis demo
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis demo

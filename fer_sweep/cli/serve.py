@@ -51,11 +51,13 @@ def serve(
 
     from fer_sweep.server.access import is_loopback
     from fer_sweep.server.embedded import start_server
+    from fer_sweep.server.journal import Once
     from fer_sweep.server.limits import Limits
     from fer_sweep.settings import load_settings
 
     settings = load_settings(local=True, home=home)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what the server refuses
+    logging.getLogger().handlers[0].addFilter(Once())
     limits = Limits(file_bytes=max_file_mb * 1024**2, requests_per_s=requests_per_s or None)
     public_url = _check_url(public_url)
     with start_server(

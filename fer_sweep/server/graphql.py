@@ -23,10 +23,12 @@ from graphql.pyutils import Undefined
 from sqlalchemy.exc import DBAPIError
 
 from fer_sweep.errors import ConfigError
+from fer_sweep.server.clients import check_agent
 from fer_sweep.server.documents import Budget, OverBudgetError, parse_document
+from fer_sweep.server.inputs import check_input
 from fer_sweep.server.nodes import Context
 from fer_sweep.server.operations import Mutations, Queries
-from fer_sweep.server.store import Store, is_busy
+from fer_sweep.server.store import Store, is_busy, is_full
 from fer_sweep.server.wire import RequestError
 
 LOG = logging.getLogger(__name__)
@@ -65,6 +67,10 @@ class Answer:
     body: Mapping[str, Any]
 
 
+class UnservedError(RequestError):
+    """An operation that this server does not have."""
+
+
 class _RolledBackError(Exception):
     """Carries a mutation's result with errors out of its transaction, which it undoes."""
 
@@ -75,6 +81,7 @@ class _RolledBackError(Exception):
 def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.time) -> Answer:
     """Run one operation in one transaction; a mutation with any error leaves nothing behind."""
     try:
+        check_agent(request.client)
         document, unknown = _prepare(request.query)
         operation = gql.get_operation_ast(document, request.operation or None)
         if operation is None:
@@ -86,10 +93,14 @@ def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.
                 "%s asked for %s, which is not served here: answered with null",
                 request.client,
                 name,
+                extra={"once": (request.client, name)},
             )
         return _run(store, request, document, operation, clock)
     except gql.GraphQLSyntaxError as error:
         return _refuse(f"graphql: syntax error ({error.message}).", _REFUSED)
+    except UnservedError as error:
+        LOG.warning("%s", error, extra={"once": str(error)})
+        return _refuse(str(error), error.status)
     except RequestError as error:
         LOG.warning("refused %s: %s", request.client, error)
         return _refuse(str(error), error.status)
@@ -164,10 +175,14 @@ def _bug(error: Exception) -> str:
 def explain_database_error(error: DBAPIError) -> tuple[str, int]:
     """What to tell the client when the database fails, and the HTTP status.
 
-    A database that is only busy is a 503, which clients repeat; a full disk is not, or they would hang.
+    A database that is busy, or whose disk is full, is a 503: clients keep what they have to say and
+    repeat it, so nothing is lost if somebody frees some space within the minutes they go on trying.
     """
     if is_busy(error):
         return "server: the database is busy. Try again.", _BUSY
+    if is_full(error):
+        LOG.error("server: the disk is full. Free some space: clients are waiting.")
+        return "server: the disk is full. Free some space.", _BUSY
     LOG.error("database error", exc_info=error)
     return f"server: the database cannot be written ({error.orig}). Free some disk space.", _REFUSED
 
@@ -180,7 +195,7 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
     """Refuse an operation none of whose fields may be silently null.
 
     Raises:
-        RequestError: If it uses a query or mutation that the schema does not have.
+        UnservedError: If it uses a query or mutation that the schema does not have.
     """
     schema = _schema()
     root = (
@@ -193,7 +208,7 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
         name = selection.name.value if isinstance(selection, gql.FieldNode) else "__typename"
         if name not in known and not name.startswith("__"):
             title = operation.name.value if operation.name else name
-            raise RequestError(
+            raise UnservedError(
                 f'server: GraphQL operation "{title}" ({name}) is not served by fersweep\'s local server '
                 f"(client {client}). docs/wandb-operations.md lists what is; the rest needs a server of W&B."
             )
@@ -210,7 +225,8 @@ def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -
     if not callable(value):
         return value
     if isinstance(source, Mutations):
-        return value(_drop_unset(arguments.get("input") or {}))
+        given = _drop_unset(arguments.get("input") or {})
+        return value(check_input(info.field_name, given))
     return value(**{_snake_case(key): argument for key, argument in arguments.items()})
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fer_sweep.server import agents, handout, runs, sweeps
+from fer_sweep.server import agents, clients, handout, runs, sweeps
 from fer_sweep.server.artifact_operations import ArtifactMutations, ArtifactQueries
 from fer_sweep.server.files import RunFolder, parse_file_id
 from fer_sweep.server.nodes import (
@@ -86,6 +86,7 @@ class Mutations(ArtifactMutations):
 
     def upsert_bucket(self, given: Input) -> Mapping[str, Any]:
         """Create or change a run."""
+        clients.check_config(given.get("config"))
         run, inserted = runs.upsert_run(self._db, given, now=self._now)
         return {"bucket": self._run_node(run), "inserted": inserted}
 

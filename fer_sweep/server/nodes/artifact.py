@@ -298,6 +298,11 @@ class TypeNode:
         collection = self._project.artifact_collection(name)
         return collection if collection and collection.record.type == self.name else None
 
+    def artifact(self, name: str | None = None) -> ArtifactNode | None:
+        """One version of an artifact of this type, by ``collection:alias``."""
+        found = self._project.artifact(name)
+        return found if found and found.record.type == self.name else None
+
 
 def collections_page(
     context: Context,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fer_sweep.server import artifacts, streams
+from fer_sweep.server.console import parse_line
 from fer_sweep.server.files import FileNode, RunFolder, file_url
 from fer_sweep.server.nodes.context import Context, page_of, user_node
 from fer_sweep.server.runs import current_state
@@ -155,7 +156,7 @@ class RunNode:
         del use_improved_pagination
         texts = streams.read_lines(self._context.db, self.record, streams.LOG)
         numbered = list(enumerate(texts))[-last if last else None :]
-        return page_of(numbered, lambda item: {"number": item[0], "line": item[1]}, first, after)
+        return page_of(numbered, lambda item: parse_line(*item), first, after)
 
     def input_artifacts(
         self, after: str | None = None, first: int | None = None
