@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from fer_sweep.errors import ServerError
 from fer_sweep.server import agents, runs, streams, sweeps, tables
 from fer_sweep.server import store as store_module
+from fer_sweep.server.curves import read_curves
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.projects import ensure_project
 from fer_sweep.server.store import Store, is_busy
@@ -265,9 +266,9 @@ class TestValues:
         with store.reading() as db:
             sweep = sweeps.find_sweep(db, the_run(db).project_id, name)
             assert sweep is not None
-            (curve,) = sweeps._curves(db, sweep).values()
+            (curve,) = read_curves(db, sweep).values()
             assert math.isnan(curve[0])
-            assert curve[1:] == [0.1, math.inf]
+            assert curve[1:] == (0.1, math.inf)
             assert the_run(db).metric_best == 0.1
 
     def test_summaries_and_times_are_exact(self, store: Store) -> None:
