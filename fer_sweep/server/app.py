@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hmac
 import html
 import json
@@ -26,6 +28,7 @@ from fer_sweep.server.blobs import ROUTE as BLOBS
 from fer_sweep.server.blobs import BlobFolder, base64_digest, check_content
 from fer_sweep.server.files import ROUTE, RunFolder, partial_path, sign
 from fer_sweep.server.guard import Guard
+from fer_sweep.server.inputs import check_stream
 from fer_sweep.server.limits import Limits, limited, parse_json, read_body
 from fer_sweep.server.pages import mount_pages
 from fer_sweep.server.projects import find_project
@@ -117,6 +120,7 @@ class _Server:
     async def file_stream(self, request: Request) -> Response:
         caller = self.access.check(request)
         body = await self._read_json(request)
+        check_stream(body)
         return await run_in_threadpool(self._receive, request.path_params, body, caller)
 
     def _receive(self, where: dict[str, str], body: dict[str, Any], caller: Caller) -> Response:
@@ -162,11 +166,13 @@ class _Server:
                 await run_in_threadpool(check_content, part, digest)
             part.replace(path)
         except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # wandb tries again after a 503
             raise RequestError(
-                f"{path}: cannot be written ({error.strerror}).", status=400
+                f"{path}: cannot be written ({error.strerror}).", status=503 if is_full else 400
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         return Response()
 
     async def download(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ that does not exist is an error.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -26,6 +27,7 @@ from fer_sweep.errors import ConfigError
 from fer_sweep.server.clients import check_agent
 from fer_sweep.server.documents import Budget, OverBudgetError, parse_document
 from fer_sweep.server.inputs import check_input
+from fer_sweep.server.limits import parse_json
 from fer_sweep.server.nodes import Context
 from fer_sweep.server.operations import Mutations, Queries
 from fer_sweep.server.store import Store, is_busy, is_full
@@ -251,6 +253,13 @@ def _schema() -> gql.GraphQLSchema:
     )
     anything = schema.type_map["JSON"]
     assert isinstance(anything, gql.GraphQLScalarType)
+    document = schema.type_map["JSONString"]
+    assert isinstance(document, gql.GraphQLScalarType)
+    for reader in (
+        "parse_value",
+        "coerce_input_value",
+    ):  # the name before and since graphql-core 3.3
+        setattr(document, reader, _parse_document_argument)
     for kind in schema.type_map.values():
         if isinstance(kind, _WITH_FIELDS) and not kind.name.startswith("__"):
             kind.fields[_NULL_FIELD] = gql.GraphQLField(anything, resolve=lambda *_: None)
@@ -264,6 +273,22 @@ def _prepare(query: str) -> tuple[gql.DocumentNode, tuple[str, ...]]:
     types = gql.TypeInfo(_schema())
     fitting = _FitToSchema(types)
     return gql.visit(document, gql.TypeInfoVisitor(types, fitting)), tuple(fitting.unknown)
+
+
+def _parse_document_argument(value: Any) -> str:
+    """A JSON document as text, as all that is done with it expects.
+
+    Raises:
+        GraphQLError: If it is none.
+    """
+    text = json.dumps(value) if isinstance(value, dict | list) else value
+    if not isinstance(text, str):
+        raise gql.GraphQLError(f"expected JSON as text (got {type(value).__name__}).")
+    try:
+        parse_json(text or "{}", "document")
+    except ValueError as error:
+        raise gql.GraphQLError(f"not JSON ({error}).") from error
+    return text
 
 
 class _FitToSchema(gql.Visitor):

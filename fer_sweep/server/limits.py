@@ -20,6 +20,8 @@ from fer_sweep.server.wire import RequestError
 _TOO_LARGE, _TOO_MANY, _TOO_SLOW = 413, 429, 408
 MAX_JSON_DEPTH = 100
 """Nesting of objects and lists; a sweep's config or a filter rarely needs ten."""
+MAX_ITEMS = 200_000
+"""Values in a sweep config, with YAML's aliases put in their places."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 _SURROGATE = re.compile(rb"\\u[dD][89abcdefABCDEF]")
@@ -100,6 +102,32 @@ def parse_json(text: str | bytes, where: str) -> Any:
     if _SURROGATE.search(raw):
         json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError is a ValueError
     return value
+
+
+def check_size(value: Any, where: str) -> None:
+    """Refuse a YAML document that its aliases make huge or endless, or that JSON cannot hold.
+
+    Raises:
+        ValueError: If it is, or is nested deeper than `MAX_JSON_DEPTH`.
+    """
+    todo, seen = [(value, 0)], 0
+    while todo:
+        item, depth = todo.pop()
+        seen += 1
+        if seen > MAX_ITEMS or depth > MAX_JSON_DEPTH:
+            raise ValueError(f"{where}: more than {MAX_ITEMS} items or {MAX_JSON_DEPTH} levels")
+        if isinstance(item, dict):
+            todo += [(each, depth + 1) for each in item.values()]
+            if not all(isinstance(key, str | int | float | bool | None) for key in item):
+                raise ValueError(f"{where}: keys must be texts")
+        elif isinstance(item, list):
+            todo += [(each, depth + 1) for each in item]
+        elif isinstance(item, str):
+            item.encode()  # half a character is a UnicodeEncodeError, which is a ValueError
+        elif not isinstance(item, int | float | bool | None):
+            raise ValueError(
+                f"{where}: {type(item).__name__} {item} is no text or number; quote it"
+            )
 
 
 def _check_depth(text: str, where: str) -> None:

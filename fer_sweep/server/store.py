@@ -21,6 +21,7 @@ from fer_sweep.server.database import Database, insert
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.tables import meta
 
+_FULL_DISK = ("database or disk is full", "disk I/O error", "No space left on device")
 KEY_LENGTH = 40
 """wandb wants at least 40 word characters, and reads a dash as the end of a prefix."""
 
@@ -118,6 +119,11 @@ class Store:
 def is_busy(error: DBAPIError) -> bool:
     """Whether the database was held for too long or restarts: the same request may succeed later."""
     return sqlite.is_busy(error) or postgresql.is_busy(error)
+
+
+def is_full(error: DBAPIError) -> bool:
+    """Whether there was no space left on the disk: the same request may succeed later."""
+    return any(text in str(error.orig) for text in _FULL_DISK)
 
 
 def _open_database(database: Path | str, files: Path | None, mounts: Path) -> Database:
