@@ -140,7 +140,7 @@ def test_pages_cover_every_run_once(conn: Connection, filters: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("filters", "order", "said"),
     [
-        ("{", None, "filters: not JSON"),
+        ("{", None, "filters.*not JSON"),
         ("[]", None, "must be an object"),
         ('{"stat": "failed"}', None, "no field 'stat'.*Known: name"),
         ('{"state": {"$like": "f"}}', None, "unknown operator \\$like.*Known: \\$eq"),
