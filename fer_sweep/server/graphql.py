@@ -80,6 +80,11 @@ class _RolledBackError(Exception):
         self.result = result
 
 
+def unserved_fields(query: str) -> tuple[str, ...]:
+    """The fields of a document that are answered with null, as ``Type.field``."""
+    return _prepare(query)[1]
+
+
 def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.time) -> Answer:
     """Run one operation in one transaction; a mutation with any error leaves nothing behind."""
     try:
@@ -221,7 +226,7 @@ def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -
     info.context.spend()
     if isinstance(source, Mapping):
         return source.get(info.field_name)
-    name = _snake_case(info.field_name)
+    name = snake_case(info.field_name)
     owner = source if hasattr(source, name) else source.record
     value = getattr(owner, name)
     if not callable(value):
@@ -229,11 +234,17 @@ def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -
     if isinstance(source, Mutations):
         given = _drop_unset(arguments.get("input") or {})
         return value(check_input(info.field_name, given))
-    return value(**{_snake_case(key): argument for key, argument in arguments.items()})
+    return value(**{snake_case(key): argument for key, argument in arguments.items()})
 
 
 @lru_cache(maxsize=1024)
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """The name of the method or attribute that answers a field.
+
+    Example:
+        >>> snake_case("clientIDMapping")
+        'client_id_mapping'
+    """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
