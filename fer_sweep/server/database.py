@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -50,12 +51,33 @@ class Database(Protocol):
         """What is wrong and how to fix it, for a person who starts the server."""
 
 
-def insert(db: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert that knows ``on_conflict_do_update`` and ``on_conflict_do_nothing``.
+def upsert(db: sa.Connection, table: sa.Table) -> sa.Insert:
+    """An insert of rows that replaces those with the same primary key."""
+    return _upsert(db.dialect.name, table)
 
-    SQL has no common word for it; the two databases agree, SQLAlchemy has it once for each.
-    """
-    if db.dialect.name == "postgresql":
+
+def insert_missing(db: sa.Connection, table: sa.Table) -> sa.Insert:
+    """An insert of rows that leaves those alone that are there."""
+    return _insert_missing(db.dialect.name, table)
+
+
+@cache  # building a statement takes longer than running it
+def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
+    statement = _insert(dialect, table)
+    columns = [column.name for column in table.columns]
+    key = [column.name for column in table.primary_key]
+    changed = {name: statement.excluded[name] for name in columns if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=changed)
+
+
+@cache
+def _insert_missing(dialect: str, table: sa.Table) -> sa.Insert:
+    return _insert(dialect, table).on_conflict_do_nothing()
+
+
+def _insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """SQL has no common word for either; the two databases agree, SQLAlchemy has it once for each."""
+    if dialect == "postgresql":
         # Here, since it takes 0.07 s that most servers need not spend.
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,6 +51,7 @@ _TEXT_FIELDS = {
 }
 
 
+@cache  # building it takes longer than running it
 def select_runs() -> sa.Select[*tuple[Any, ...]]:
     """The query for runs as the functions here want them: with the name and state of their sweep."""
     return sa.select(

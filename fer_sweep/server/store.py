@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fer_sweep.errors import ServerError
 from fer_sweep.server import postgresql, sqlite
-from fer_sweep.server.database import Database, insert
+from fer_sweep.server.database import Database, upsert
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.tables import meta
 
@@ -146,5 +146,4 @@ def _read_meta(db: sa.Connection, key: str) -> str | None:
 
 
 def _write_meta(db: sa.Connection, key: str, value: str) -> None:
-    row = insert(db, meta).values(key=key, value=value)
-    db.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+    db.execute(upsert(db, meta), {"key": key, "value": value})

@@ -140,7 +140,10 @@ def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None
     if not config.get("early_terminate"):
         return
     query = select_runs().where(
-        tables.runs.c.sweep_id == sweep.id, tables.runs.c.state == "running"
+        tables.runs.c.sweep_id == sweep.id,
+        tables.runs.c.state == "running",
+        tables.runs.c.stop_requested.is_(False),
+        tables.runs.c.metric_best.is_not(None),
     )
     running = {
         run.name: run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.nodes.sweep import SweepNode
 from fer_sweep.server.projects import project_by_id
 from fer_sweep.server.runs import find_run, select_runs
+from fer_sweep.server.streams import LastEvents
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id, format_time
 
@@ -102,9 +103,13 @@ class ProjectNode:
         return RunNode(self._context, self, record) if record else None
 
     def bucket(self, name: str | None = None, missing_ok: bool = False) -> RunNode | None:
-        """The older name of `run`."""
-        del missing_ok  # a missing run is null either way
-        return self.run(name)
+        """The older name of `run`; what a process that would like to resume asks for.
+
+        A trial that was handed out and never started is nothing to resume: with W&B no such run exists.
+        """
+        run = self.run(name)
+        is_fresh = run is not None and run.record.state == "pending" and not run.record.requeues
+        return None if missing_ok and is_fresh else run
 
     def total_sweeps(self) -> int:
         """How many sweeps it has."""
@@ -182,8 +187,9 @@ class ProjectNode:
         )
         return page_of(records, lambda record: ViewNode(self, record), first, after)
 
-    def _node(self, record: Record) -> RunNode:
-        return RunNode(self._context, self, record)
+    def _nodes(self, records: Sequence[Record]) -> Callable[[Record], RunNode]:
+        last_events = LastEvents(self._context.db, records)
+        return lambda record: RunNode(self._context, self, record, last_events)
 
     def _page_by_age(
         self,
@@ -201,7 +207,7 @@ class ProjectNode:
         )
         total = db.scalar(sa.select(sa.func.count()).select_from(tables.runs).where(*where)) or 0
         records = db.execute(query.offset(offset).limit(total if first is None else first)).all()
-        return page(records, self._node, offset=offset, total=total)
+        return page(records, self._nodes(records), offset=offset, total=total)
 
     def _page_by_filter(
         self,
@@ -218,4 +224,5 @@ class ProjectNode:
             RunFields(record, now=self._context.now) for record in self._context.db.execute(query)
         ]
         passing = sort_runs([run for run in every if matches(run, filters)], order)
-        return page_of(passing, lambda run: self._node(run.run), first, after)
+        records = [run.run for run in passing]
+        return page_of(records, self._nodes(records), first, after)

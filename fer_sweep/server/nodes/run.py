@@ -23,10 +23,17 @@ class RunNode:
 
     read_only = False
 
-    def __init__(self, context: Context, project: ProjectNode, record: Record) -> None:
+    def __init__(
+        self,
+        context: Context,
+        project: ProjectNode,
+        record: Record,
+        last_events: streams.LastEvents | None = None,
+    ) -> None:
         self.record = record
         self.project = project
         self._context = context
+        self._last_events = last_events or streams.LastEvents(context.db, [record])
         self.user = user_node(project.record.entity)
         self.group = record.group_name
         self.commit = record.git_commit
@@ -78,7 +85,7 @@ class RunNode:
 
     def system_metrics(self) -> str:
         """The last system event."""
-        return (streams.last_lines(self._context.db, self.record, streams.EVENTS) or ["{}"])[0]
+        return self._last_events.of(self.record)
 
     def history_tail(self) -> str:
         """The last history row, as a list of texts."""
