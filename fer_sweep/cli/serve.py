@@ -73,6 +73,8 @@ def serve(
             print("# WANDB_API_KEY is what `fersweep keys create` printed", flush=True)
         else:
             print(f"export WANDB_API_KEY={server.api_key}", flush=True)
+        who = "sign in with a key" if public_url or not is_loopback(host) else "as this user"
+        typer.echo(f"Pages, in a browser ({who}): {public_url or server.url}", err=True)
         typer.echo(f"Serving {server.database}. Ctrl-C stops.", err=True)
         threading.Event().wait()
 
