@@ -215,6 +215,11 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$nin": lambda value, operand: not any(_equal(value, item) for item in operand),
     "$exists": lambda value, operand: (value is not None) == bool(operand),
     "$regex": _search,
+    "$contains": _compare(
+        lambda value, operand: isinstance(value, str | list) and operand in value
+    ),
+    "$all": _compare(lambda value, operand: all(_equal(value, item) for item in operand)),
+    "$size": lambda value, operand: isinstance(value, list) and len(value) == operand,
 }
 
 

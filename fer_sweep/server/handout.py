@@ -28,6 +28,8 @@ from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, random_name
 
 _OPEN_STATES = ("pending", "preempting", "preempted")
+_IS_QUEUED = (tables.runs.c.state == "pending") & tables.runs.c.agent_id.is_(None)
+"""Enqueued, and never handed out."""
 
 
 def hand_out(db: sa.Connection, sweep: Record, agent_id: int, *, now: float) -> Record | None:
@@ -39,12 +41,16 @@ def hand_out(db: sa.Connection, sweep: Record, agent_id: int, *, now: float) -> 
     Returns:
         The pending run; None if the sweep has nothing for the agent.
     """
+    config = json.loads(sweep.config)
+    if _is_full(
+        db, sweep, config
+    ):  # schedulers keep the queue filled; nobody will run what is left
+        db.execute(sa.delete(tables.runs).where(tables.runs.c.sweep_id == sweep.id, _IS_QUEUED))
     waiting = next(
         (run for run in _unfinished(db, sweep) if _is_waiting(run, agent_id, now=now)), None
     )
     if waiting is not None:
         return _offer(db, waiting, agent_id, now=now)
-    config = json.loads(sweep.config)
     if has_scheduler(config):
         return None
     trials = _trials(db, sweep, now=now)
@@ -84,9 +90,11 @@ def may_yet_offer(db: sa.Connection, sweep: Record, *, now: float) -> bool:
     """Whether an agent that got nothing should wait: a run may have to be offered again.
 
     So it is while a trial has not started, or a machine is about to be preempted, and always with an
-    external scheduler, which says itself when the sweep is over.
+    external scheduler, which says itself when the sweep is over, until ``run_cap`` says so.
     """
-    return has_scheduler(json.loads(sweep.config)) or any(
+    config = json.loads(sweep.config)
+    may_grow = has_scheduler(config) and not _is_full(db, sweep, config)
+    return may_grow or any(
         current_state(run, now=now) in _OPEN_STATES for run in _unfinished(db, sweep)
     )
 
@@ -152,6 +160,15 @@ def _insert_trial(
         "config": json.dumps({key: {"value": value} for key, value in parameters.items()}),
     }
     return insert_run(db, sweep.project_id, random_name(), now=now, **(trial | values))
+
+
+def _is_full(db: sa.Connection, sweep: Record, config: Mapping[str, Any]) -> bool:
+    """Whether as many runs as ``run_cap`` allows were handed out; those still in the queue do not count."""
+    cap = config.get("run_cap")
+    if cap is None:
+        return False
+    query = sa.select(sa.func.count()).where(tables.runs.c.sweep_id == sweep.id, ~_IS_QUEUED)
+    return bool((db.scalar(query) or 0) >= cap)
 
 
 def _parse_object(text: str) -> dict[str, Any]:
