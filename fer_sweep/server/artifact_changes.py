@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,8 @@ from fer_sweep.server.blobs import BlobFolder
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, check_name
 
+_MAX_SIZE = 1 << 53
+
 
 def create_artifact(
     db: sa.Connection, project: Record, run: Record | None, given: Mapping[str, Any], *, now: float
@@ -49,7 +52,7 @@ def create_artifact(
     if client_id and (again := find_by_client_id(db, client_id)):
         return again  # the answer to the first try was lost
     collection = _ensure_collection(db, project, given, now=now)
-    aliases = [str(alias["alias"]) for alias in given.get("aliases") or []]
+    aliases = [str(alias.get("alias") or "") for alias in given.get("aliases") or []]
     artifact = _find_same(db, collection, given) or _insert(
         db, collection, run, given, aliases, now=now
     )
@@ -241,7 +244,7 @@ def _insert(
         "digest": given.get("digest") or "",
         "description": given.get("description"),
         "metadata": given.get("metadata"),
-        "tags": json.dumps([tag["tagName"] for tag in given.get("tags") or []]),
+        "tags": json.dumps([tag.get("tagName") or "" for tag in given.get("tags") or []]),
         "wanted_aliases": json.dumps(aliases),
         "history_step": given.get("historyStep"),
         "size": 0,
@@ -259,16 +262,31 @@ def _read_manifest(artifact: Record, blobs: BlobFolder) -> dict[str, dict[str, A
     if not artifact.manifest_digest:
         raise RequestError(f"{where}: has no manifest. Log it again.")
     try:
-        manifest = json.loads(blobs.read(artifact.manifest_digest))
-        entries = manifest["contents"]
-        usable = all(isinstance(entry["digest"], str) for entry in entries.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        entries = json.loads(blobs.read(artifact.manifest_digest))["contents"].items()
+        problems = [path for path, entry in entries if not _is_entry(path, entry)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RequestError(
             f"{where}: its manifest is not W&B's ({error!r}).", status=400
         ) from error
-    if not usable:
-        raise RequestError(f"{where}: its manifest has a file without digest.", status=400)
+    if problems:
+        raise RequestError(
+            f"{where}: its manifest has a wrong entry ({problems[0]!r}).", status=400
+        )
     return dict(entries)
+
+
+def _is_entry(path: str, entry: Mapping[str, Any]) -> bool:
+    """Whether this is a file with a digest; clients write it to ``path`` in a folder of theirs."""
+    path.encode()
+    size, reference = entry.get("size") or 0, entry.get("ref")
+    return (
+        isinstance(entry["digest"], str)
+        and isinstance(size, int)
+        and 0 <= size <= _MAX_SIZE
+        and (reference is None or isinstance(reference, str))
+        and not PurePosixPath(path).is_absolute()
+        and ".." not in PurePosixPath(path).parts
+    )
 
 
 def _file_row(artifact: Record, path: str, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,9 +87,10 @@ class ArtifactMutations:
         edges = []
         for file in given.get("artifactFiles") or []:
             node = self._artifact(file.get("artifactID"))
+            name, digest = str(file.get("name") or ""), str(file.get("md5") or "")
             _check_pending(node.record)
-            artifact_changes.announce_file(self._db, node.record, file["name"], file["md5"])
-            edges.append({"node": node.upload(file["name"], file["md5"])})
+            artifact_changes.announce_file(self._db, node.record, name, digest)
+            edges.append({"node": node.upload(name, digest)})
         return {"files": {"edges": edges}}
 
     def commit_artifact(self, given: Input) -> Mapping[str, Any]:
@@ -150,6 +151,15 @@ class ArtifactMutations:
         self._delete_blobs(project, unused)
         gone = {"__typename": "ArtifactSequence", "state": artifacts.DELETED}
         return {"artifactCollection": gone}
+
+    def delete_logged_artifacts(self, run: Record) -> None:
+        """Delete every version that a run logged."""
+        for record in artifacts.list_logged(self._db, run):
+            node = artifact_node(self._context, record)
+            unused = artifact_changes.delete_artifact(
+                self._db, record, and_aliases=True, now=self._now
+            )
+            self._delete_blobs(node.project, unused)
 
     def upsert_view(self, given: Input) -> Mapping[str, Any]:
         """Save a report."""
@@ -219,11 +229,11 @@ def _check_pending(artifact: Record) -> None:
 
 
 def _tag_names(tags: Sequence[Input] | None) -> list[str]:
-    return [str(tag["tagName"]) for tag in tags or []]
+    return [str(tag.get("tagName") or "") for tag in tags or []]
 
 
 def _alias_names(given: Input) -> list[str]:
-    return [str(alias["alias"]) for alias in given.get("aliases") or []]
+    return [str(alias.get("alias") or "") for alias in given.get("aliases") or []]
 
 
 def _replace_aliases(context: Context, node: ArtifactNode, names: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from fer_sweep.server.wire import RequestError, decode_id, encode_id
 
 PENDING, COMMITTED, DELETED = "PENDING", "COMMITTED", "DELETED"
 LATEST = "latest"
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 VERSION = re.compile(r"v(\d{1,9})")
 
 
@@ -143,10 +144,10 @@ def list_files(
     """The files of an artifact in order of their paths; only these, if names are given."""
     columns = tables.artifact_files.c
     query = sa.select(tables.artifact_files).where(columns.artifact_id == artifact.id)
-    if wanted := list(names):
-        query = query.where(columns.path.in_(wanted))
     query = query.order_by(columns.path).offset(offset)
-    return db.execute(query if limit is None else query.limit(limit)).all()
+    found = db.execute(query if limit is None else query.limit(limit)).all()
+    wanted = set(names)  # may be more than SQL takes in one query
+    return [file for file in found if file.path in wanted] if wanted else found
 
 
 def list_used(db: sa.Connection, run: Record) -> Sequence[Record]:
@@ -176,6 +177,6 @@ def collection_id(collection: Record) -> str:
 
 def _parse_id(node_id: str, kind: str) -> int:
     parts = decode_id(node_id)
-    if len(parts) != 2 or parts[0] != kind or not parts[1].isdecimal():
+    if len(parts) != 2 or parts[0] != kind or not _NUMBER.fullmatch(parts[1]):
         raise RequestError(f"id {node_id!r}: not the id of an {kind} of this server.")
     return int(parts[1])

@@ -152,6 +152,8 @@ class Mutations(ArtifactMutations):
         """Delete a run with its history and files; a grid sweep may hand out its cell again."""
         run = runs.fetch_run(self._db, str(given.get("id")))
         project = self._project_node(run).record
+        if given.get("deleteArtifacts"):
+            self.delete_logged_artifacts(run)
         RunFolder(self._context.store.files, project.entity, project.name, run.name).delete()
         runs.delete_run(self._db, run)
         return _SUCCESS

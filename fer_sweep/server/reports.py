@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from fer_sweep.server.projects import ensure_project, project_by_id
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, decode_id, encode_id
 
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _FIELDS = {
     "type": "type",
     "name": "name",
@@ -24,7 +26,7 @@ _FIELDS = {
 def find_view(db: sa.Connection, node_id: str) -> Record | None:
     """Look a view up by its node id."""
     parts = decode_id(node_id)
-    if len(parts) != 2 or parts[0] != "View" or not parts[1].isdecimal():
+    if len(parts) != 2 or parts[0] != "View" or not _NUMBER.fullmatch(parts[1]):
         raise RequestError(f"report {node_id!r}: not the id of a report of this server.")
     query = sa.select(tables.views).where(tables.views.c.id == int(parts[1]))
     view = db.execute(query).first()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -119,6 +122,88 @@ def test_a_deleted_version_takes_only_its_own_content_with_it(tmp_path: Path) ->
 
     wandb.Api().artifact_collection("model", "faces/model").delete()
     assert not wandb.Api().artifact_collection_exists("faces/model", "model")
+
+
+def test_a_run_is_deleted_with_what_it_logged_if_asked(tmp_path: Path) -> None:
+    with wandb.init(project="faces") as run:
+        log_model(run, tmp_path, "a")
+    with wandb.init(project="faces") as other:
+        log_model(other, tmp_path, "b")
+    api_run(other).delete()
+    assert versions() == ["v1", "v0"]
+    assert wandb.Api().artifact("faces/model:v1").logged_by() is None
+
+    api_run(run).delete(delete_artifacts=True)
+    assert versions() == ["v1"]
+    assert len(stored(tmp_path / "server")) == 2
+
+
+def test_an_artifact_of_many_files_is_listed_page_by_page_and_downloaded(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for number in range(130):
+        (folder / f"{number:03}.txt").write_text(str(number))
+    with wandb.init(project="faces") as run:
+        artifact = wandb.Artifact("data", type="dataset")
+        artifact.add_dir(str(folder))
+        run.log_artifact(artifact).wait()
+
+    found = wandb.Api().artifact("faces/data:latest")
+    names = [f"{number:03}.txt" for number in range(130)]
+    assert [file.name for file in found.files(per_page=50)] == names
+    assert [file.name for file in found.files(names=["007.txt"])] == ["007.txt"]
+    assert found.file_count == 130
+    back = Path(found.download(str(tmp_path / "back")))
+    assert sorted(path.name for path in back.iterdir()) == names
+
+
+MANIFEST = {"version": 1, "contents": {"x.txt": {"digest": "1B2M2Y8AsgTpgAmY7PhCfg==", "size": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        (MANIFEST, "1 files were never uploaded (x.txt)"),
+        ({"contents": {"../x": MANIFEST["contents"]}}, "not W&B's"),
+        ({"contents": {"../x": {"digest": "a", "ref": "http://x"}}}, "wrong entry ('../x')"),
+        ({"contents": {"/x": {"digest": "a", "ref": "http://x"}}}, "wrong entry ('/x')"),
+        ({"contents": {"x": {"digest": "a", "size": -1}}}, "wrong entry ('x')"),
+        ({"contents": {"x": 1}}, "not W&B's"),
+        ([], "not W&B's"),
+        (None, "has no manifest"),
+    ],
+    ids=["missing file", "no digest", "leads up", "absolute", "size", "entry", "list", "none"],
+)
+def test_a_version_whose_manifest_is_wrong_never_appears(
+    local_server: LocalServer, manifest: Any, said: str
+) -> None:
+    def ask(query: str) -> Any:
+        auth = ("api", local_server.api_key)
+        return httpx.post(local_server.url + "/graphql", json={"query": query}, auth=auth).json()
+
+    made = ask(
+        'mutation { createArtifact(input: {projectName: "p", artifactTypeName: "model", '
+        'artifactCollectionName: "m", digest: "d"}) { artifact { id } } }'
+    )
+    node_id = made["data"]["createArtifact"]["artifact"]["id"]
+    content = json.dumps(manifest).encode()
+    digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+    asked = "" if manifest is None else f'digest: "{digest}"'
+    created = ask(
+        f'mutation {{ createArtifactManifest(input: {{artifactID: "{node_id}" {asked}}}) '
+        "{ artifactManifest { file { uploadUrl } } } }"
+    )
+    url = created["data"]["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
+    if manifest is not None:
+        assert httpx.put(url, content=content).status_code == 200
+    answer = ask(
+        f'mutation {{ commitArtifact(input: {{artifactID: "{node_id}"}}) {{ artifact {{ id }} }} }}'
+    )
+
+    assert said in answer["errors"][0]["message"]
+    assert ask('{ project(name: "p") { artifact(name: "m:v0") { id } } }')["data"] == {
+        "project": {"artifact": None}
+    }
 
 
 def test_types_and_collections_are_listed_and_missing_ones_said(tmp_path: Path) -> None:

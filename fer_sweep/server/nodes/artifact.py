@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from fer_sweep.server import artifacts, tables
 from fer_sweep.server.blobs import BlobFolder
+from fer_sweep.server.filters import parse_filters
 from fer_sweep.server.nodes.context import Context, page, page_of, parse_cursor
 from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.runs import select_runs
@@ -245,7 +246,7 @@ class CollectionNode:
         filters: str | None = None,
     ) -> Mapping[str, Any]:
         """Its versions, newest first."""
-        wanted = json.loads(filters or "{}") or {}
+        wanted = parse_filters(filters)
         if set(wanted) - {"state"} or wanted.get("state") not in (None, artifacts.COMMITTED):
             raise RequestError(
                 f"artifact {self.record.name}: filters {filters} are not supported by fersweep's local "
@@ -314,7 +315,7 @@ def collections_page(
     filters: str | None,
 ) -> Mapping[str, Any]:
     """One page of the collections of a project, or of one type of it."""
-    if json.loads(filters or "{}"):
+    if parse_filters(filters):
         raise RequestError(
             f"artifact collections: filters {filters} are not supported by fersweep's local server. "
             "Leave them out."
