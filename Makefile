@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo experiments test lint types imports unit fix bench browser clean
+.PHONY: help demo experiments test lint types imports unit fix bench browser postgresql oldest clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ types: $(VENV)/.dev  ## mypy, strict
 imports: $(VENV)/.dev  ## data flows one way; torch, wandb and the network stay in their layers
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev browser  ## every test, the slow ones included
+unit: $(VENV)/.dev oldest browser postgresql  ## every test, the slow ones included
 	$(BIN)/python -m pytest
 
 fix: $(VENV)/.dev  ## mend what ruff can mend
@@ -59,6 +59,13 @@ browser:
 	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "No chromium found: the browser tests will be skipped. Install Debian's chromium to run them."; fi; }
 
+# The store is tested in a real PostgreSQL, which the tests start and stop themselves.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	  then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+	  else echo "No PostgreSQL found: its tests will be skipped. Install Debian's postgresql to run them."; fi; }
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { echo "Python >= 3.11 with venv is needed: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
@@ -71,5 +78,14 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable . --group dev
 	touch $(VENV)/.runtime $@
 
+# The oldest wandb client that pyproject.toml admits, and nothing else: the newest is in $(VENV).
+OLDEST := .venv-oldest
+oldest: $(OLDEST)/.wandb  ## the environment for testing the oldest supported wandb client
+
+$(OLDEST)/.wandb:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --quiet "wandb==0.26.0"
+	touch $@
+
 clean:  ## forget the environment, the caches and the demo
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis demo
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis demo

@@ -102,7 +102,8 @@ def create(
         print(_json(config, sweep=ref, url=url, yaml=str(kept), summary=summary.lines))
         return
     typer.echo("\n".join(summary.lines), err=True)
-    typer.echo(f"Its YAML: {kept}. Next: fersweep agent", err=True)
+    seen = f" Its page: {url}" if url else " To see it in a browser: fersweep serve"
+    typer.echo(f"Its YAML: {kept}. Next: fersweep agent.{seen}", err=True)
     print(ref)
 
 
@@ -123,8 +124,8 @@ def _checked_config(file: Path | None, flags: SweepFlags) -> dict[str, Any]:
     return config
 
 
-def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[str, str, Path]:
-    """Register the sweep; return its path, its URL, and where its YAML is kept."""
+def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[str, str | None, Path]:
+    """Register the sweep; return its path, its page if that lasts, and where its YAML is kept."""
     from fer_sweep.cli.session import connected, remember_sweep
     from fer_sweep.tracking import create_sweep, sweep_url
 
@@ -134,7 +135,8 @@ def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[st
             config,
             on_warning=lambda warning: typer.echo(f"fersweep: warning: {warning}", err=True),
         )
-        url = sweep_url(connection, ref)
+        # The server inside this command ends with it, and so would a link to its pages.
+        url = None if settings.local else sweep_url(connection, ref)
     kept = settings.home / "sweeps" / f"{ref.sweep_id}.yaml"
     remember_sweep(settings, ref)
     _write(kept, text)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from fer_sweep import __version__
-from fer_sweep.cli import agent, create, data, report, rules, serve
+from fer_sweep.cli import agent, backup, create, data, keys, report, rules, serve
 from fer_sweep.errors import ConfigError, ExitCode, FersweepError
 
 app = typer.Typer(
@@ -28,6 +28,9 @@ app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("rules")(rules.rules)
 app.command("rule", epilog=rules.EXAMPLES)(rules.rule)
+app.command("backup", epilog=backup.BACKUP_EXAMPLES)(backup.backup)
+app.command("restore", epilog=backup.RESTORE_EXAMPLES)(backup.restore)
+app.add_typer(keys.app, name="keys")
 app.add_typer(data.app, name="data")
 
 

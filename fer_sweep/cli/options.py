@@ -25,6 +25,16 @@ Home = Annotated[
     Path | None,
     typer.Option(help="Folder for the local database, logs and reports [default: .fersweep]."),
 ]
+Db = Annotated[
+    str | None,
+    typer.Option(
+        envvar="FERSWEEP_DB",
+        metavar="URL",
+        help="A PostgreSQL database instead of the file in --home: postgresql://user@host/name, with the "
+        "password in PGPASSWORD. Files of runs stay in --home.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(

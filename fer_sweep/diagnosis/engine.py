@@ -8,7 +8,7 @@ from statistics import median
 
 from fer_sweep.diagnosis.registry import RULES
 from fer_sweep.diagnosis.rule import VERDICTS, Finding, Peers, Severity, Verdict
-from fer_sweep.history import History, best_epoch
+from fer_sweep.history import Best, History, best_epoch
 
 _MIN_PEERS = 4
 _UNFINISHED = ("running", "pending", "preempting", "preempted")
@@ -42,16 +42,18 @@ def diagnose(histories: Sequence[History]) -> list[Diagnosis]:
     Returns:
         One diagnosis per history, in the same order.
     """
-    peers = _peers(histories)
-    return [_diagnose(history, peers) for history in histories]
+    peers = peers_of([best_epoch(history) for history in histories])
+    return [diagnose_run(history, peers) for history in histories]
 
 
-def _peers(histories: Sequence[History]) -> Peers:
-    best = [found.accuracy for history in histories if (found := best_epoch(history)) is not None]
-    return Peers(median_accuracy=median(best) if len(best) >= _MIN_PEERS else None)
+def peers_of(best: Sequence[Best | None]) -> Peers:
+    """What each run may know about the others, from the best epochs of all."""
+    accuracies = [found.accuracy for found in best if found is not None]
+    return Peers(median_accuracy=median(accuracies) if len(accuracies) >= _MIN_PEERS else None)
 
 
-def _diagnose(history: History, peers: Peers) -> Diagnosis:
+def diagnose_run(history: History, peers: Peers) -> Diagnosis:
+    """Diagnose one run; for callers that keep what they know of the others."""
     found = [
         finding for rule in RULES.values() if (finding := rule.check(history, peers)) is not None
     ]

@@ -13,17 +13,18 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fer_sweep.diagnosis import RULES
-from fer_sweep.errors import ConfigError
-from fer_sweep.report.badges import BADGES
-from fer_sweep.report.charts import (
+from fer_sweep.charts import (
     ACCURACY,
+    BADGES,
     LOSS,
     accuracy_chart,
     legend,
+    look_css,
     loss_chart,
     shared_interval,
 )
+from fer_sweep.diagnosis import RULES
+from fer_sweep.errors import ConfigError
 from fer_sweep.report.data import percent_se, points, short
 from fer_sweep.report.model import Report
 
@@ -38,6 +39,7 @@ def to_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     css, script = (_source(environment, name) for name in ("report.css", "report.js"))
+    css = f"{look_css()}\n{css}"
     policy = (
         f"default-src 'none'; style-src '{_digest(css)}'; script-src '{_digest(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -8,7 +8,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from fer_sweep.report.badges import BADGES
+from fer_sweep.charts import BADGES
 from fer_sweep.report.data import percent_se, points, short
 from fer_sweep.report.model import Report, RunReport
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fer_sweep.server import sweeps, tables
-from fer_sweep.server.projects import find_project
+from fer_sweep.server import handout, sweeps, tables
+from fer_sweep.server.projects import find_project, project_by_id
 from fer_sweep.server.runs import LEASE_S, select_runs, update_run
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id, random_name
@@ -90,6 +90,7 @@ def heartbeat(
     """
     agent = _find_agent(db, agent_name)
     sweep = db.execute(sa.select(tables.sweeps).where(tables.sweeps.c.id == agent.sweep_id)).one()
+    project_by_id(db, sweep.project_id)
     _note_alive(db, agent, alive, now=now)
     if alive and sweep.state in ("RUNNING", "PAUSED"):
         sweeps.request_early_stops(db, sweep, now=now)
@@ -114,16 +115,17 @@ def _next_command(
         return EXIT
     if sweep.state == "PAUSED":
         return None
-    run = sweeps.hand_out(db, sweep, agent.id, now=now)
+    run = handout.hand_out(db, sweep, agent.id, now=now)
     if run is not None:
-        program = json.loads(sweep.config).get("program")
+        sweeps.mark_running(db, sweep, now=now)
         return {
-            "type": "run",
+            "type": "resume" if run.requeues else "run",
             "run_id": run.name,
-            "args": json.loads(run.config),
-            "program": program,
+            # What the sweep chose, never the run's config: a resumed run has more in it by now.
+            "args": {key: {"value": value} for key, value in json.loads(run.parameters).items()},
+            "program": json.loads(sweep.config).get("program"),
         }
-    if sweeps.has_open_offers(db, sweep, now=now):
+    if handout.may_yet_offer(db, sweep, now=now):
         return None  # somebody else's trial has not started: if it never does, this agent gets it
     sweeps.finish_if_over(db, sweep, now=now)
     return EXIT

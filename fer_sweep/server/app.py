@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import gzip
+import contextlib
+import errno
 import hmac
 import html
 import json
 import logging
 import secrets
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from fer_sweep.server import graphql
+from fer_sweep.server.access import Access, Caller
+from fer_sweep.server.blobs import ROUTE as BLOBS
+from fer_sweep.server.blobs import BlobFolder, base64_digest, check_content
 from fer_sweep.server.files import ROUTE, RunFolder, partial_path, sign
+from fer_sweep.server.guard import Guard
+from fer_sweep.server.inputs import check_stream
+from fer_sweep.server.limits import Limits, limited, parse_json, read_body
+from fer_sweep.server.pages import mount_pages
 from fer_sweep.server.projects import find_project
 from fer_sweep.server.runs import find_run
 from fer_sweep.server.store import Store
@@ -32,22 +38,33 @@ from fer_sweep.server.streams import receive
 from fer_sweep.server.wire import RequestError
 
 LOG = logging.getLogger(__name__)
+_DEFAULT_LIMITS = Limits()
+_BLOB_OF_ENTRY = "/artifactsV2/{region}/{entity}/{project}/{collection}/{artifact}/{digest}/{name}"
+"""Where clients look for an entry of a manifest whose address they did not ask for."""
 _NOT_FOUND = """<!doctype html><html lang="en"><meta charset="utf-8"><title>fersweep</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}}</style>
 <h1>Nothing here</h1>
-<p><code>{path}</code> is not served. This is fersweep's local W&amp;B server: wandb clients talk to it,
-but it has no web pages. To see a sweep, run <code>fersweep report</code>.</p></html>
+<p><code>{path}</code> is not served. This is fersweep's local W&amp;B server: <a href="/">its projects</a>.</p></html>
 """
 
 
-def create_app(store: Store, *, clock: Callable[[], float] = time.time) -> Starlette:
+def create_app(
+    store: Store,
+    *,
+    clock: Callable[[], float] = time.time,
+    limits: Limits = _DEFAULT_LIMITS,
+    hosts: Collection[str] | None = None,
+    public_url: str = "",
+) -> Starlette:
     """Build the web application of one database.
 
     Args:
         store: The open database.
         clock: Tells the time in seconds since the epoch.
+        limits: What one request may ask for.
+        hosts: Names the server may be called by; None: any.
+        public_url: The address that clients reach it at, if a proxy stands before it.
     """
-    server = _Server(store, clock)
+    server = _Server(store, clock, limits, public_url)
     return Starlette(
         routes=[
             Route("/graphql", server.graphql, methods=["POST"]),
@@ -60,20 +77,30 @@ def create_app(store: Store, *, clock: Callable[[], float] = time.time) -> Starl
                 server.download,
                 methods=["GET", "HEAD"],
             ),
+            Route(BLOBS + "/{entity}/{digest}", server.upload_blob, methods=["PUT"]),
+            Route(BLOBS + "/{entity}/{digest}", server.download_blob, methods=["GET", "HEAD"]),
+            Route(_BLOB_OF_ENTRY, server.download_blob, methods=["GET", "HEAD"]),
             Route("/healthz", _healthz, methods=["GET"]),
+            mount_pages(store, server.access, clock=clock),
         ],
         exception_handlers={404: _not_found, 405: _not_found, RequestError: _refused},
+        middleware=[Middleware(Guard, hosts=hosts)],
     )
 
 
 class _Server:
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], float], limits: Limits, public_url: str
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._limits = limits
+        self._public_url = public_url
+        self.access = Access(store, limits)
 
     async def graphql(self, request: Request) -> Response:
-        self._check_key(request)
-        body = await _read_json(request)
+        caller = self.access.check(request)
+        body = await self._read_json(request)
         query, variables = body.get("query"), body.get("variables") or {}
         if not isinstance(query, str) or not isinstance(variables, dict):
             raise RequestError(
@@ -83,20 +110,22 @@ class _Server:
             query=query,
             variables=variables,
             operation=str(body.get("operationName") or ""),
-            base_url=str(request.base_url).rstrip("/"),
+            base_url=self._public_url or str(request.base_url).rstrip("/"),
             client=request.headers.get("user-agent", "unknown"),
+            entity=caller.entity,
         )
         answer = await run_in_threadpool(graphql.answer, self._store, asked, clock=self._clock)
         return _json(answer.body, answer.status)
 
     async def file_stream(self, request: Request) -> Response:
-        self._check_key(request)
-        body = await _read_json(request)
-        return await run_in_threadpool(self._receive, request.path_params, body)
+        caller = self.access.check(request)
+        body = await self._read_json(request)
+        check_stream(body)
+        return await run_in_threadpool(self._receive, request.path_params, body, caller)
 
-    def _receive(self, where: dict[str, str], body: dict[str, Any]) -> Response:
+    def _receive(self, where: dict[str, str], body: dict[str, Any], caller: Caller) -> Response:
         try:
-            with self._store.writing() as db:
+            with self._store.writing(entity=caller.entity) as db:
                 project = find_project(db, where["entity"], where["project"])
                 run = project and find_run(db, project.id, where["run"])
                 if not run:
@@ -105,7 +134,7 @@ class _Server:
                         f"run {path}: no such run. It may have been deleted.", status=404
                     )
                 receive(db, run, body, now=self._clock())
-        except DatabaseError as error:
+        except DBAPIError as error:
             message, status = graphql.explain_database_error(error)
             raise RequestError(message, status=status) from error
         except RequestError:
@@ -118,20 +147,32 @@ class _Server:
         return _json({"stopped": bool(run.stop_requested), "exitcode": None, "limits": {}})
 
     async def upload(self, request: Request) -> Response:
-        path = self._locate(request)
+        return await self._save(request, self._locate(request))
+
+    async def upload_blob(self, request: Request) -> Response:
+        path, digest = self._locate_blob(request)
+        return await self._save(request, path, digest=digest)
+
+    async def _save(self, request: Request, path: Path, *, digest: str | None = None) -> Response:
         part = partial_path(path, secrets.token_hex(4))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
-                async for chunk in request.stream():
+                async for chunk in limited(
+                    request.stream(), self._limits.file_bytes, request.url.path
+                ):
                     stream.write(chunk)
+            if digest is not None:
+                await run_in_threadpool(check_content, part, digest)
             part.replace(path)
         except OSError as error:
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # wandb tries again after a 503
             raise RequestError(
-                f"{path}: cannot be written ({error.strerror}).", status=400
+                f"{path}: cannot be written ({error.strerror}).", status=503 if is_full else 400
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
         return Response()
 
     async def download(self, request: Request) -> Response:
@@ -143,49 +184,49 @@ class _Server:
         # Never shown by a browser: a run's file could be a page with scripts in it.
         return FileResponse(path, content_disposition_type="attachment", filename=path.name)
 
+    async def download_blob(self, request: Request) -> Response:
+        path, digest = self._locate_blob(request)
+        if not path.is_file():
+            raise RequestError(f"artifact file {digest}: no such file.", status=404)
+        name = request.path_params.get("name", path.name)
+        return FileResponse(path, content_disposition_type="attachment", filename=name)
+
+    def _locate_blob(self, request: Request) -> tuple[Path, str]:
+        entity, name = request.path_params["entity"], request.path_params["digest"]
+        self._check_signature(request, f"{BLOBS}/{entity}/{name}", entity)
+        digest = base64_digest(name)
+        return BlobFolder(self._store.files, entity).locate(digest), digest
+
     def _locate(self, request: Request) -> Path:
         where = request.path_params
         path = f"{ROUTE}/{where['entity']}/{where['project']}/{where['run']}/{where['name']}"
-        signature = request.query_params.get("signature", "")
-        if not hmac.compare_digest(signature.encode(), sign(self._store.api_key, path).encode()):
-            self._check_key(request)
+        self._check_signature(request, path, where["entity"])
         return RunFolder(self._store.files, where["entity"], where["project"], where["run"]).locate(
             where["name"]
         )
 
-    def _check_key(self, request: Request) -> None:
-        key = _basic_password(request.headers.get("authorization", ""))
-        if not hmac.compare_digest(key.encode(), self._store.api_key.encode()):
-            raise RequestError(
-                f"{request.base_url}: wrong API key. Set WANDB_API_KEY to the key that `fersweep serve` prints.",
-                status=401,
-            )
+    def _check_signature(self, request: Request, path: str, entity: str) -> None:
+        """Let in whoever got this address from us, or has a key that opens the entity."""
+        signature = request.query_params.get("signature", "")
+        if not hmac.compare_digest(signature.encode(), sign(self._store.api_key, path).encode()):
+            caller = self.access.check(request)
+            if caller.entity not in (None, entity):
+                raise RequestError(
+                    f"entity {entity}: this API key opens only {caller.entity}.",
+                    status=403,
+                )
 
-
-def _basic_password(header: str) -> str:
-    """The password of HTTP basic authentication, which is where wandb puts its key."""
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return ""
-    try:
-        return base64.b64decode(encoded).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-
-
-async def _read_json(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    try:
-        if request.headers.get("content-encoding") == "gzip":
-            raw = gzip.decompress(raw)
-        body = json.loads(raw or b"{}")
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise RequestError(
-            f"{request.url.path}: the body is not JSON ({error}).", status=400
-        ) from error
-    if not isinstance(body, dict):
-        raise RequestError(f"{request.url.path}: the body must be a JSON object.", status=400)
-    return body
+    async def _read_json(self, request: Request) -> dict[str, Any]:
+        where = request.url.path
+        encoding = request.headers.get("content-encoding", "")
+        raw = await read_body(request.stream(), self._limits, encoding=encoding, where=where)
+        try:
+            body = parse_json(raw or b"{}", "body")
+        except ValueError as error:
+            raise RequestError(f"{where}: the body is not JSON ({error}).", status=400) from error
+        if not isinstance(body, dict):
+            raise RequestError(f"{where}: the body must be a JSON object.", status=400)
+        return body
 
 
 def _json(body: Any, status: int = 200) -> Response:
@@ -195,7 +236,14 @@ def _json(body: Any, status: int = 200) -> Response:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, RequestError) else 400
-    return _json({"error": str(error), "errors": [{"message": str(error)}]}, status)
+    answer = _json({"error": str(error), "errors": [{"message": str(error)}]}, status)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = (
+            'Basic realm="fersweep: any user name, the API key as password"'
+        )
+    elif status in (429, 503):
+        answer.headers["Retry-After"] = "1"
+    return answer
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -10,16 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import uvicorn
 
 from fer_sweep.errors import ServerError
+from fer_sweep.server.access import is_loopback
 from fer_sweep.server.app import create_app
+from fer_sweep.server.guard import LOOPBACK_NAMES
+from fer_sweep.server.keys import list_keys
+from fer_sweep.server.limits import Limits
 from fer_sweep.server.store import Store
 
 DEFAULT_PORT = 8642
 _START_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 5
+_DEFAULT_LIMITS = Limits()
 
 
 @dataclass
@@ -36,6 +42,11 @@ class LocalServer:
     _server: uvicorn.Server = field(repr=False)
     _thread: threading.Thread = field(repr=False)
     _store: Store = field(repr=False)
+
+    @property
+    def database(self) -> str:
+        """What it serves, as one may show it: without a password."""
+        return self._store.label
 
     def close(self) -> None:
         """Finish the requests in flight and stop; may be called again."""
@@ -56,32 +67,45 @@ class LocalServer:
 
 
 def start_server(
-    database: Path,
+    database: Path | str,
     *,
+    files: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     clock: Callable[[], float] = time.time,
+    limits: Limits = _DEFAULT_LIMITS,
+    public_url: str = "",
 ) -> LocalServer:
     """Serve a database until `LocalServer.close`; several processes may serve the same one.
 
     Args:
-        database: The SQLite file; created, with its folder, if missing.
+        database: The SQLite file, created with its folder if missing; or a ``postgresql://`` address.
+        files: The folder of run files; by default next to the SQLite file.
         host: The address to listen on; only this machine by default.
         port: The port; by default 8642 if it is free, else any.
         clock: Tells the time in seconds since the epoch.
+        limits: What one request may ask for.
+        public_url: The address that clients reach it at, if a proxy stands before it.
 
     Raises:
-        ServerError: If the database cannot be used or the port is taken.
+        ServerError: If the database cannot be used, the port is taken, or other machines could reach
+            the server and no API key exists.
     """
-    store = Store(database)
+    store = Store(database, files=files)
     try:
         listener = _listen(host, port)
+        if public_url or not is_loopback(host):
+            _check_keys(store, host, listener)
     except ServerError:
         store.close()
         raise
+    app = create_app(
+        store, clock=clock, limits=limits, hosts=_names(host, public_url), public_url=public_url
+    )
     config = uvicorn.Config(
-        create_app(store, clock=clock),
+        app,
         access_log=False,
+        server_header=False,
         http="h11",
         lifespan="off",
         log_config=None,
@@ -100,6 +124,26 @@ def start_server(
     local = LocalServer(url, store.api_key, server, thread, store)
     _wait_until_started(local, server, thread)
     return local
+
+
+def _check_keys(store: Store, host: str, listener: socket.socket) -> None:
+    if not any(key.revoked_at is None for key in list_keys(store)):
+        listener.close()
+        raise ServerError(
+            f"{host}: other machines could reach this server, and no API key exists to let anyone in. "
+            "Make one first: fersweep keys create --entity NAME."
+        )
+
+
+def _names(host: str, public_url: str) -> frozenset[str] | None:
+    """What the server may be called: on loopback anything else is a web page's trick.
+
+    In a network, names are many and a key is needed anyway.
+    """
+    if not is_loopback(host):
+        return None
+    own = {host, urlsplit(public_url).hostname or ""} - {""}
+    return LOOPBACK_NAMES | own
 
 
 def _wait_until_started(

@@ -16,6 +16,8 @@ from urllib.parse import quote
 from fer_sweep.server.wire import RequestError, check_name, format_time
 
 ROUTE = "/storage"
+# In bytes. File systems take 255 and 4096, and an upload in progress needs a suffix.
+_MAX_PART, _MAX_PATH = 230, 2000
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class RunFolder:
             RequestError: If the name leads out of the run's folder.
         """
         parts = PurePosixPath(name).parts
+        _check_length(name)
         path = self.path.joinpath(*parts)
         if not parts or ".." in parts or "\\" in name or "\0" in name or name.startswith("/"):
             raise RequestError(
@@ -70,6 +73,24 @@ class RunFolder:
     def delete(self) -> None:
         """Remove all of the run's files."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _check_length(name: str) -> None:
+    """Refuse what no file system can store, or what an upload in progress is called.
+
+    Raises:
+        RequestError: If the name is such.
+    """
+    parts = PurePosixPath(name).parts
+    if any(part.startswith(".") and part.endswith(".part") for part in parts):
+        raise RequestError(f"file {name!r}: a reserved name. Use another.", status=400)
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in parts]
+    if not name.isprintable() or sum(sizes) > _MAX_PATH or max(sizes, default=0) > _MAX_PART:
+        raise RequestError(
+            f"file {name[:100]!r}: too long, or has characters that cannot be shown. Use at most {_MAX_PART} "
+            f"bytes for each part and {_MAX_PATH} in all.",
+            status=400,
+        )
 
 
 def partial_path(path: Path, token: str) -> Path:
@@ -96,8 +117,11 @@ def file_url(base_url: str, key: str, folder: RunFolder, name: str) -> str:
 class FileNode:
     """W&B's ``File``."""
 
+    artifact = storage_path = upload_multipart_urls = None
+    upload_headers: tuple[str, ...] = ()
+
     def __init__(self, folder: RunFolder, name: str, url: str) -> None:
-        self.name = name
+        self.name = self.display_name = name
         self.direct_url = self.upload_url = url
         self._folder = folder
         self._path = folder.locate(name)
@@ -136,8 +160,8 @@ class FileNode:
     digest = md5
 
 
-def parse_file_id(root: Path, node_id: str) -> Path:
-    """The path of the file that a node id names.
+def parse_file_id(root: Path, node_id: str) -> tuple[RunFolder, str]:
+    """The run's folder and the name of the file that a node id stands for.
 
     Raises:
         RequestError: If the id is not one of ours.
@@ -150,4 +174,4 @@ def parse_file_id(root: Path, node_id: str) -> Path:
         ) from error
     if kind != "File":
         raise RequestError(f"file {node_id!r}: not the id of a file.")
-    return RunFolder(root, entity, project, run).locate(name)
+    return RunFolder(root, entity, project, run), name

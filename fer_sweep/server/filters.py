@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from fer_sweep.server import patterns
 from fer_sweep.server.projects import DEFAULT_ENTITY
 from fer_sweep.server.runs import current_state
 from fer_sweep.server.tables import Record
@@ -199,13 +200,8 @@ def _compare(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     return compare
 
 
-def _search(value: Any, pattern: str) -> bool:
-    try:
-        return value is not None and re.search(pattern, str(value)) is not None
-    except re.error as error:
-        raise RequestError(
-            f"filters: $regex {pattern!r}: not a regular expression ({error})."
-        ) from error
+def _search(value: Any, pattern: Any) -> bool:
+    return value is not None and patterns.search(str(pattern), str(value))
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -219,6 +215,11 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$nin": lambda value, operand: not any(_equal(value, item) for item in operand),
     "$exists": lambda value, operand: (value is not None) == bool(operand),
     "$regex": _search,
+    "$contains": _compare(
+        lambda value, operand: isinstance(value, str | list) and operand in value
+    ),
+    "$all": _compare(lambda value, operand: all(_equal(value, item) for item in operand)),
+    "$size": lambda value, operand: isinstance(value, list) and len(value) == operand,
 }
 
 

@@ -7,6 +7,7 @@ that does not exist is an error.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -20,18 +21,23 @@ from typing import Any
 import graphql as gql
 import sqlalchemy as sa
 from graphql.pyutils import Undefined
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from fer_sweep.errors import ConfigError
+from fer_sweep.server.clients import check_agent
+from fer_sweep.server.documents import Budget, OverBudgetError, parse_document
+from fer_sweep.server.inputs import check_input
+from fer_sweep.server.limits import parse_json
 from fer_sweep.server.nodes import Context
 from fer_sweep.server.operations import Mutations, Queries
-from fer_sweep.server.store import Store, is_busy
+from fer_sweep.server.store import Store, is_busy, is_full
 from fer_sweep.server.wire import RequestError
 
 LOG = logging.getLogger(__name__)
 _NULL_FIELD = "_unserved"
 _REFUSED, _BUSY = 400, 503
 _EXPECTED = (RequestError, ConfigError)
+_WITH_FIELDS = (gql.GraphQLObjectType, gql.GraphQLInterfaceType)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Request:
         operation: Name of the operation to run; empty (as wandb sends) for the only one.
         base_url: The server's address as the client knows it.
         client: The client's ``User-Agent``.
+        entity: The only entity it may touch; None: any.
     """
 
     query: str
@@ -51,6 +58,7 @@ class Request:
     operation: str
     base_url: str
     client: str
+    entity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,10 @@ class Answer:
     body: Mapping[str, Any]
 
 
+class UnservedError(RequestError):
+    """An operation that this server does not have."""
+
+
 class _RolledBackError(Exception):
     """Carries a mutation's result with errors out of its transaction, which it undoes."""
 
@@ -68,9 +80,15 @@ class _RolledBackError(Exception):
         self.result = result
 
 
+def unserved_fields(query: str) -> tuple[str, ...]:
+    """The fields of a document that are answered with null, as ``Type.field``."""
+    return _prepare(query)[1]
+
+
 def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.time) -> Answer:
     """Run one operation in one transaction; a mutation with any error leaves nothing behind."""
     try:
+        check_agent(request.client)
         document, unknown = _prepare(request.query)
         operation = gql.get_operation_ast(document, request.operation or None)
         if operation is None:
@@ -82,10 +100,14 @@ def answer(store: Store, request: Request, *, clock: Callable[[], float] = time.
                 "%s asked for %s, which is not served here: answered with null",
                 request.client,
                 name,
+                extra={"once": (request.client, name)},
             )
         return _run(store, request, document, operation, clock)
     except gql.GraphQLSyntaxError as error:
         return _refuse(f"graphql: syntax error ({error.message}).", _REFUSED)
+    except UnservedError as error:
+        LOG.warning("%s", error, extra={"once": str(error)})
+        return _refuse(str(error), error.status)
     except RequestError as error:
         LOG.warning("refused %s: %s", request.client, error)
         return _refuse(str(error), error.status)
@@ -103,10 +125,10 @@ def _run(
 ) -> Answer:
     is_mutation = operation.operation == gql.OperationType.MUTATION
     _check_served(operation, request.client)
-    transaction: Callable[[], AbstractContextManager[sa.Connection]]
+    transaction: Callable[..., AbstractContextManager[sa.Connection]]
     transaction = store.writing if is_mutation else store.reading
     try:
-        with transaction() as db:
+        with transaction(entity=request.entity) as db:
             context = Context(store, db, request.base_url, now=clock())
             result = gql.execute_sync(
                 _schema(),
@@ -114,13 +136,17 @@ def _run(
                 root_value=Mutations(context) if is_mutation else Queries(context),
                 variable_values=dict(request.variables),
                 operation_name=request.operation or None,
+                context_value=Budget(),
                 field_resolver=_resolve,
             )
             if is_mutation and result.errors:
                 raise _RolledBackError(result)
     except _RolledBackError as rolled_back:
         result = gql.ExecutionResult(None, rolled_back.result.errors)
-    except DatabaseError as error:  # at BEGIN or COMMIT
+    except OverBudgetError as error:
+        LOG.warning("refused %s: %s", request.client, error)
+        return _refuse(str(error), _REFUSED)
+    except DBAPIError as error:  # at BEGIN or COMMIT
         return _refuse(*explain_database_error(error))
     return _report(result, request)
 
@@ -141,7 +167,7 @@ def _explain(error: gql.GraphQLError, request: Request) -> tuple[str, int]:
     if isinstance(cause, _EXPECTED):
         LOG.warning("refused %s: %s", request.client, cause)
         return str(cause), cause.status if isinstance(cause, RequestError) else 200
-    if isinstance(cause, DatabaseError):
+    if isinstance(cause, DBAPIError):
         return explain_database_error(cause)
     if cause is None or isinstance(cause, gql.GraphQLError):
         return f"graphql: {error.message}", _REFUSED
@@ -153,13 +179,17 @@ def _bug(error: Exception) -> str:
     return f"fersweep's local server: internal error ({type(error).__name__}: {error}). Please report it."
 
 
-def explain_database_error(error: DatabaseError) -> tuple[str, int]:
+def explain_database_error(error: DBAPIError) -> tuple[str, int]:
     """What to tell the client when the database fails, and the HTTP status.
 
-    A database that is only busy is a 503, which clients repeat; a full disk is not, or they would hang.
+    A database that is busy, or whose disk is full, is a 503: clients keep what they have to say and
+    repeat it, so nothing is lost if somebody frees some space within the minutes they go on trying.
     """
     if is_busy(error):
         return "server: the database is busy. Try again.", _BUSY
+    if is_full(error):
+        LOG.error("server: the disk is full. Free some space: clients are waiting.")
+        return "server: the disk is full. Free some space.", _BUSY
     LOG.error("database error", exc_info=error)
     return f"server: the database cannot be written ({error.orig}). Free some disk space.", _REFUSED
 
@@ -172,7 +202,7 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
     """Refuse an operation none of whose fields may be silently null.
 
     Raises:
-        RequestError: If it uses a query or mutation that the schema does not have.
+        UnservedError: If it uses a query or mutation that the schema does not have.
     """
     schema = _schema()
     root = (
@@ -185,30 +215,37 @@ def _check_served(operation: gql.OperationDefinitionNode, client: str) -> None:
         name = selection.name.value if isinstance(selection, gql.FieldNode) else "__typename"
         if name not in known and not name.startswith("__"):
             title = operation.name.value if operation.name else name
-            raise RequestError(
+            raise UnservedError(
                 f'server: GraphQL operation "{title}" ({name}) is not served by fersweep\'s local server '
-                f"(client {client}). It serves runs, histories, run files, sweeps and agents; "
-                "artifacts, tables and reports need a server of W&B."
+                f"(client {client}). docs/wandb-operations.md lists what is; the rest needs a server of W&B."
             )
 
 
 def _resolve(source: Any, info: gql.GraphQLResolveInfo[Any], **arguments: Any) -> Any:
     """Find a field's value: see `fer_sweep.server.nodes`."""
+    info.context.spend()
     if isinstance(source, Mapping):
         return source.get(info.field_name)
-    name = _snake_case(info.field_name)
+    name = snake_case(info.field_name)
     owner = source if hasattr(source, name) else source.record
     value = getattr(owner, name)
     if not callable(value):
         return value
     if isinstance(source, Mutations):
-        return value(_drop_unset(arguments.get("input") or {}))
-    return value(**{_snake_case(key): argument for key, argument in arguments.items()})
+        given = _drop_unset(arguments.get("input") or {})
+        return value(check_input(info.field_name, given))
+    return value(**{snake_case(key): argument for key, argument in arguments.items()})
 
 
 @lru_cache(maxsize=1024)
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda match: "_" + match[0].lower(), name)
+def snake_case(name: str) -> str:
+    """The name of the method or attribute that answers a field.
+
+    Example:
+        >>> snake_case("clientIDMapping")
+        'client_id_mapping'
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _drop_unset(value: Any) -> Any:
@@ -227,8 +264,15 @@ def _schema() -> gql.GraphQLSchema:
     )
     anything = schema.type_map["JSON"]
     assert isinstance(anything, gql.GraphQLScalarType)
+    document = schema.type_map["JSONString"]
+    assert isinstance(document, gql.GraphQLScalarType)
+    for reader in (
+        "parse_value",
+        "coerce_input_value",
+    ):  # the name before and since graphql-core 3.3
+        setattr(document, reader, _parse_document_argument)
     for kind in schema.type_map.values():
-        if isinstance(kind, gql.GraphQLObjectType) and not kind.name.startswith("__"):
+        if isinstance(kind, _WITH_FIELDS) and not kind.name.startswith("__"):
             kind.fields[_NULL_FIELD] = gql.GraphQLField(anything, resolve=lambda *_: None)
     return schema
 
@@ -236,10 +280,26 @@ def _schema() -> gql.GraphQLSchema:
 @lru_cache(maxsize=512)
 def _prepare(query: str) -> tuple[gql.DocumentNode, tuple[str, ...]]:
     """Parse a document and make it fit the schema; also returns the fields that became null."""
-    document = gql.parse(query)
+    document = parse_document(query)
     types = gql.TypeInfo(_schema())
     fitting = _FitToSchema(types)
     return gql.visit(document, gql.TypeInfoVisitor(types, fitting)), tuple(fitting.unknown)
+
+
+def _parse_document_argument(value: Any) -> str:
+    """A JSON document as text, as all that is done with it expects.
+
+    Raises:
+        GraphQLError: If it is none.
+    """
+    text = json.dumps(value) if isinstance(value, dict | list) else value
+    if not isinstance(text, str):
+        raise gql.GraphQLError(f"expected JSON as text (got {type(value).__name__}).")
+    try:
+        parse_json(text or "{}", "document")
+    except ValueError as error:
+        raise gql.GraphQLError(f"not JSON ({error}).") from error
+    return text
 
 
 class _FitToSchema(gql.Visitor):
@@ -252,11 +312,7 @@ class _FitToSchema(gql.Visitor):
 
     def enter_field(self, node: gql.FieldNode, *_: Any) -> gql.FieldNode | None:
         parent, name = self._types.get_parent_type(), node.name.value
-        if (
-            not isinstance(parent, gql.GraphQLObjectType)
-            or name in parent.fields
-            or name.startswith("__")
-        ):
+        if not isinstance(parent, _WITH_FIELDS) or name in parent.fields or name.startswith("__"):
             return None
         if parent in (_schema().query_type, _schema().mutation_type):
             return None  # refused as a whole, by name

@@ -6,37 +6,43 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fer_sweep.server import agents, runs, sweeps, tables
+from fer_sweep.server import agents, clients, handout, runs, sweeps
+from fer_sweep.server.artifact_operations import ArtifactMutations, ArtifactQueries
 from fer_sweep.server.files import RunFolder, parse_file_id
 from fer_sweep.server.nodes import (
-    USER,
     AgentNode,
-    Context,
     ProjectNode,
     RunNode,
     SweepNode,
     entity_node,
     page_of,
+    user_node,
 )
-from fer_sweep.server.projects import DEFAULT_ENTITY, ensure_project, find_project, list_projects
+from fer_sweep.server.projects import (
+    ensure_project,
+    find_project,
+    list_projects,
+    project_by_id,
+    resolve_entity,
+)
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError, encode_id
 
 Input = Mapping[str, Any]
 _NEWEST_CLIENT = "9.9.9"  # clients compare it with their own version and would nag their user
+_FEATURES = ("SWEEPS_LOCAL_SCHEDULER",)  # Sweep.enqueue_run, `wandb sweep-scheduler`
 _SUCCESS = {"success": True, "clientMutationId": None}
 
 
-class Queries:
+class Queries(ArtifactQueries):
     """What can be read."""
 
-    viewer = USER
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def viewer(self) -> Mapping[str, Any]:
+        """Whoever asks."""
+        return user_node(resolve_entity(self._context.db, None))
 
     def server_info(self) -> Mapping[str, Any]:
-        """No optional feature is on, so that clients take their simplest paths."""
+        """Few optional features are on, so that clients take their simplest paths."""
         return {
             "cliVersionInfo": {"max_cli_version": _NEWEST_CLIENT, "min_cli_version": "0.1.0"},
             "latestLocalVersionInfo": {
@@ -44,16 +50,19 @@ class Queries:
                 "latestVersionString": _NEWEST_CLIENT,
                 "versionOnThisInstanceString": _NEWEST_CLIENT,
             },
-            "features": [],
+            "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
         }
 
     def entity(self, name: str | None = None) -> Mapping[str, Any]:
         """A user or team; there is only one user, who may call himself anything."""
-        return entity_node(name or DEFAULT_ENTITY)
+        return entity_node(name or resolve_entity(self._context.db, None))
 
     def organization(self, name: str | None = None) -> Mapping[str, Any]:
         """Asked for by telemetry."""
-        return {"id": encode_id("Organization", name or DEFAULT_ENTITY), "name": name}
+        return {
+            "id": encode_id("Organization", name or resolve_entity(self._context.db, None)),
+            "name": name,
+        }
 
     def project(
         self, name: str | None = None, entity_name: str | None = None
@@ -72,16 +81,12 @@ class Queries:
         return page_of(records, lambda record: ProjectNode(self._context, record), first, after)
 
 
-class Mutations:
+class Mutations(ArtifactMutations):
     """What can be changed; each runs in a write transaction that an error undoes."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._db = context.db
-        self._now = context.now
 
     def upsert_bucket(self, given: Input) -> Mapping[str, Any]:
         """Create or change a run."""
+        clients.check_config(given.get("config"))
         run, inserted = runs.upsert_run(self._db, given, now=self._now)
         return {"bucket": self._run_node(run), "inserted": inserted}
 
@@ -97,6 +102,13 @@ class Mutations:
         sweep = sweeps.upsert_sweep(self._db, given, now=self._now)
         project = self._project_node(sweep)
         return {"sweep": SweepNode(self._context, project, sweep), "configValidationWarnings": []}
+
+    def enqueue_sweep_run(self, given: Input) -> Mapping[str, Any]:
+        """Queue a run of the caller's choice; its id, which is also that of its place in the queue."""
+        sweep = sweeps.fetch_sweep(self._db, str(given.get("id")))
+        config, name = str(given.get("config")), given.get("displayName")
+        run = handout.enqueue(self._db, sweep, config, name, now=self._now)
+        return {"id": run.name, "runQueueItemId": encode_id("RunQueueItem", run.name)}
 
     def create_agent(self, given: Input) -> Mapping[str, Any]:
         """Register an agent of a sweep."""
@@ -126,7 +138,9 @@ class Mutations:
     def delete_files(self, given: Input) -> Mapping[str, Any]:
         """Delete files of runs."""
         for node_id in given.get("files") or []:
-            parse_file_id(self._context.store.files, node_id).unlink(missing_ok=True)
+            folder, name = parse_file_id(self._context.store.files, node_id)
+            resolve_entity(self._db, folder.entity)
+            folder.locate(name).unlink(missing_ok=True)
         return _SUCCESS
 
     def stop_run(self, given: Input) -> Mapping[str, Any]:
@@ -138,6 +152,8 @@ class Mutations:
         """Delete a run with its history and files; a grid sweep may hand out its cell again."""
         run = runs.fetch_run(self._db, str(given.get("id")))
         project = self._project_node(run).record
+        if given.get("deleteArtifacts"):
+            self.delete_logged_artifacts(run)
         RunFolder(self._context.store.files, project.entity, project.name, run.name).delete()
         runs.delete_run(self._db, run)
         return _SUCCESS
@@ -157,5 +173,4 @@ class Mutations:
         return RunNode(self._context, self._project_node(run), run)
 
     def _project_node(self, child: Record) -> ProjectNode:
-        query = tables.projects.select().where(tables.projects.c.id == child.project_id)
-        return ProjectNode(self._context, self._db.execute(query).one())
+        return ProjectNode(self._context, project_by_id(self._db, child.project_id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,6 +51,7 @@ _TEXT_FIELDS = {
 }
 
 
+@cache  # building it takes longer than running it
 def select_runs() -> sa.Select[*tuple[Any, ...]]:
     """The query for runs as the functions here want them: with the name and state of their sweep."""
     return sa.select(
@@ -87,12 +89,21 @@ def current_state(run: Record, *, now: float) -> str:
     silence_s = now - run.heartbeat_at
     if run.state == "running":
         if silence_s > (CRASH_AFTER_S if run.agent_id is None else LEASE_S):
-            return "killed" if run.stop_requested else "crashed"
+            return _silent_end(run)
         return "preempting" if run.preempting else "running"
     if run.state == "pending" and run.agent_id is not None and silence_s > LEASE_S:
+        if run.stop_requested:
+            return "killed"
         given_up = run.offers >= MAX_OFFERS or run.sweep_state in ("FINISHED", "CANCELED")
         return "crashed" if given_up else "pending"
     return str(run.state)
+
+
+def _silent_end(run: Record) -> str:
+    """What a run that has fallen silent ended as; a machine that was preempted may not get to say so."""
+    if run.stop_requested:
+        return "killed"
+    return "preempted" if run.preempting else "crashed"
 
 
 def upsert_run(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> tuple[Record, bool]:
@@ -120,6 +131,10 @@ def upsert_run(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> tu
         db, project.id, name, now=now, display_name=_next_name(db, project.id)
     )
     starts = found is None or (run.state == "pending" and bool(given.get("host")))
+    if given.get("host") and (
+        run.state == "pending" or current_state(run, now=now) not in ALIVE_STATES
+    ):
+        run = _forget_lines(db, run)
     _update(db, run, given, now=now, merge_config=starts)
     changed = find_run(db, project.id, name)
     assert changed is not None, "written in this very transaction"
@@ -143,6 +158,7 @@ def insert_run(
         "offers": 0,
         "stop_requested": False,
         "preempting": False,
+        "requeues": 0,
         "history_lines": 0,
         "event_lines": 0,
         "log_lines": 0,
@@ -202,6 +218,20 @@ def summary_columns(run: Record, summary: str) -> dict[str, Any]:
     }
 
 
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a config document as W&B wraps them, without wandb's own ``_wandb`` section.
+
+    Example:
+        >>> plain_config({"lr": {"value": 0.1}, "_wandb": {"value": {}}})
+        {'lr': 0.1}
+    """
+    return {
+        key: item["value"] if isinstance(item, Mapping) and "value" in item else item
+        for key, item in config.items()
+        if key != "_wandb"
+    }
+
+
 def metric_value(row: Mapping[str, Any], metric: str | None) -> float | None:
     """A sweep's metric in one row or summary; a dotted name also reaches into nested dicts.
 
@@ -215,7 +245,10 @@ def metric_value(row: Mapping[str, Any], metric: str | None) -> float | None:
         for part in metric.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None
+    try:
+        return float(value) if is_number else None
+    except OverflowError:  # an integer of over 300 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _update(
@@ -253,6 +286,21 @@ def _update(
         values |= {"state": given["state"], "heartbeat_at": now}
     if values:
         update_run(db, run, **values)
+
+
+def _forget_lines(db: sa.Connection, run: Record) -> Record:
+    """Begin a run anew that ended before: W&B overwrites what has the same id, unless it is resumed.
+
+    A process that resumes names the run by its node id, one that starts by its name.
+    """
+    if not (run.history_lines or run.event_lines or run.log_lines):
+        return run
+    for table in (tables.lines, tables.metric_values):
+        db.execute(sa.delete(table).where(table.c.run_id == run.id))
+    counters = {"history_lines": 0, "event_lines": 0, "log_lines": 0, "last_step": -1}
+    summary = {"history_keys": "{}", "metric_best": None, "summary": "{}", "metric_summary": None}
+    update_run(db, run, **counters, **summary)
+    return db.execute(select_runs().where(tables.runs.c.id == run.id)).one()
 
 
 def _next_name(db: sa.Connection, project_id: int) -> str:

@@ -24,6 +24,7 @@ from fer_sweep.space import (
     nest,
     parse_parameters,
     random_values,
+    value_key,
 )
 
 METHODS = ("grid", "random", "bayes")
@@ -51,13 +52,21 @@ class PriorTrial:
     value: float | None = None
 
 
-def propose(config: Mapping[str, Any], trials: Sequence[PriorTrial], *, seed: int) -> Values | None:
+def propose(
+    config: Mapping[str, Any],
+    trials: Sequence[PriorTrial],
+    *,
+    seed: int,
+    priors: Sequence[PriorTrial] = (),
+) -> Values | None:
     """Choose the parameters of the next trial.
 
     Args:
         config: The sweep config.
         trials: All runs of the sweep, crashed and running ones too: every one of them counts.
-        seed: Of the sweep. Random and bayes depend on it and on ``trials`` alone.
+        seed: Of the sweep. Random and bayes depend on it and on the runs alone.
+        priors: Runs made before the sweep: their cells are taken and bayes learns from them, but neither
+            ``run_cap`` nor ``metric.target`` counts them.
 
     Returns:
         Nested plain values, or None when the sweep makes no more runs: all cells of a finite space are
@@ -72,7 +81,8 @@ def propose(config: Mapping[str, Any], trials: Sequence[PriorTrial], *, seed: in
     if is_over(config, trials):
         return None
     space = _Space(list(parse_parameters(config).values()), grid=method == "grid")
-    taken = {cell_key(space.parameters, trial.parameters) for trial in trials}
+    known = [*priors, *trials]
+    taken = {cell_key(space.parameters, trial.parameters) for trial in known}
     if (
         space.size is not None
         and len(taken - {None}) >= space.size
@@ -83,8 +93,17 @@ def propose(config: Mapping[str, Any], trials: Sequence[PriorTrial], *, seed: in
         return space.untried(taken, 0)
     stream = random.Random(f"{seed}:{len(trials)}")
     if method == "bayes":
-        return _propose_bayes(config, space, trials, taken, stream)
+        return _propose_bayes(config, space, known, taken, stream)
     return _propose_random(space, taken, stream)
+
+
+def count_untaken(config: Mapping[str, Any], priors: Sequence[PriorTrial]) -> int | None:
+    """How many runs a sweep will make that counts ``priors`` as tried; None if it never ends."""
+    space = _Space(list(parse_parameters(config).values()), grid=config.get("method") == "grid")
+    cells = None if space.size is None else space.size - space.count_cells(priors)
+    return min(
+        (count for count in (cells, config.get("run_cap")) if count is not None), default=None
+    )
 
 
 def is_over(config: Mapping[str, Any], trials: Sequence[PriorTrial]) -> bool:
@@ -128,6 +147,20 @@ class _Space:
             index, position = divmod(index, len(choices))
             values[parameter.name] = choices[position]
         return nest(self.parameters, values)
+
+    def count_cells(self, trials: Sequence[PriorTrial]) -> int:
+        """How many different cells of a finite space the trials lie in."""
+        searched = [
+            {value_key(value) for value in values}
+            for parameter, values in zip(self.parameters, self._choices, strict=True)
+            if not parameter.is_constant
+        ]
+        keys = {self.key(trial.parameters) for trial in trials} - {None}
+        return sum(
+            all(part in values for part, values in zip(key, searched, strict=True))
+            for key in keys
+            if key is not None
+        )
 
     def untried(self, taken: set[Cell | None], start: int) -> Values | None:
         """The first cell from number ``start`` on, and around again, that no run has."""

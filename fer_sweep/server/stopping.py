@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fer_sweep.space import is_finite, parse_hyperband
+from fer_sweep.space import Hyperband, is_finite, parse_hyperband
 
 
 def runs_to_stop(
@@ -16,8 +16,8 @@ def runs_to_stop(
 
     A run is judged at the last bracket it has reached: it goes on if it is among the best 1/eta of all
     values that any run had at that bracket. Its best value so far counts, or with ``strict`` its value
-    at the bracket. So of two runs with eta 2 neither is stopped, of three with eta 3 only the worst; a
-    lone run never is; and a run that overfits after a good start is not stopped.
+    at the bracket, or with ``compare: last`` (ours, not W&B's) the last one it logged. So of two runs with eta 2 neither is stopped, of three with eta 3 only the worst; a
+    lone run never is; and a run that overfits after a good start is stopped by ``compare: last`` alone.
 
     Source: W&B, "Sweep configuration options", early_terminate: brackets are "based on the number of
     logged iterations", that is on how often the metric was logged, never on the step.
@@ -35,11 +35,9 @@ def runs_to_stop(
     metric = config.get("metric")
     if hyperband is None or not isinstance(metric, Mapping):
         return set()
-    sign = -1.0 if metric.get("goal") == "maximize" else 1.0  # from here on, lower is better
-    finite = {
-        run_id: [sign * value for value in curve if is_finite(value)]
-        for run_id, curve in curves.items()
-    }
+    sign = -1.0 if metric.get("goal") == "maximize" else 1.0  # lower is better, once it is applied
+    finite = {run_id: _finite(curve) for run_id, curve in curves.items()}
+    thresholds: dict[int, float] = {}
     stopped = set()
     for run_id in running:
         curve = finite.get(run_id, [])
@@ -47,13 +45,30 @@ def runs_to_stop(
         if not reached:
             continue
         bracket = reached[-1]
-        judged = curve[bracket - 1] if hyperband.strict else min(curve)
-        if judged > _threshold(finite.values(), bracket, hyperband.eta):
+        if bracket not in thresholds:
+            thresholds[bracket] = _threshold(finite.values(), bracket, hyperband.eta, sign)
+        if _judged(curve, bracket, hyperband, sign) > thresholds[bracket]:
             stopped.add(run_id)
     return stopped
 
 
-def _threshold(curves: Collection[Sequence[float]], bracket: int, eta: float) -> float:
+def _finite(curve: Sequence[float]) -> Sequence[float]:
+    """The values that count as logged; nearly always all of them, which their sum tells at once."""
+    if math.isfinite(sum(curve)):
+        return curve
+    return [value for value in curve if is_finite(value)]
+
+
+def _judged(curve: Sequence[float], bracket: int, hyperband: Hyperband, sign: float) -> float:
+    """The value by which a run is judged; lower is better."""
+    if hyperband.last:
+        return sign * curve[-1]
+    if hyperband.strict:
+        return sign * curve[bracket - 1]
+    return sign * (max(curve) if sign < 0 else min(curve))
+
+
+def _threshold(curves: Collection[Sequence[float]], bracket: int, eta: float, sign: float) -> float:
     """The worst value at a bracket that still is among the best 1/eta; lower is better."""
-    values = sorted(curve[bracket - 1] for curve in curves if len(curve) >= bracket)
+    values = sorted(sign * curve[bracket - 1] for curve in curves if len(curve) >= bracket)
     return values[math.floor(len(values) / eta)]

@@ -1,97 +1,92 @@
-"""One SQLite file that holds everything the server knows, safely shared by several processes.
+"""Everything the server knows, in one database that several processes may share safely.
 
-All state is in the file; a process keeps only its connections. Readers never wait (WAL), writers queue
-up for at most `BUSY_TIMEOUT_S`, and whatever decides on what it has read does so in one write transaction.
+All state is in the database; a process keeps only its connections. Readers never wait, writers queue up
+for a limited time, and whatever decides on what it has read does so in one write transaction.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import sqlite3
 import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import DBAPIError
 
 from fer_sweep.errors import ServerError
+from fer_sweep.server import postgresql, sqlite
+from fer_sweep.server.database import Database, upsert
 from fer_sweep.server.migrations import MIGRATIONS
 from fer_sweep.server.tables import meta
 
-BUSY_TIMEOUT_S = 30.0
-"""How long a writer waits for another process's transaction; a bayes proposal takes about 1 s."""
+_FULL_DISK = ("database or disk is full", "disk I/O error", "No space left on device")
 KEY_LENGTH = 40
 """wandb wants at least 40 word characters, and reads a dash as the end of a prefix."""
-NETWORK_FILESYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "afs",
-        "ncpfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.rclone",
-    ]
-)
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 class Store:
     """An open database.
 
     Args:
-        database: The SQLite file; created, with its folder, if missing.
+        database: A SQLite file, created with its folder if missing; or the ``postgresql://`` address of an
+            existing database.
+        files: The folder of run files; by default next to the SQLite file.
         mounts: The kernel's table of mounts, which tells the file system's type.
 
+    Attributes:
+        label: What to call the database in messages.
+        path: The SQLite file; None for PostgreSQL.
+        files: The folder of run files.
+        api_key: The database's own key.
+
     Raises:
-        ServerError: If the file cannot be used: network file system, read-only or full disk, not a
-            database, or written by a newer fersweep.
+        ServerError: If the database cannot be used: network file system, read-only or full disk, not a
+            database, unreachable, or written by a newer fersweep.
     """
 
-    def __init__(self, database: Path, *, mounts: Path = _MOUNTS) -> None:
-        self.database = database.absolute()
-        _check_filesystem(self.database, mounts)
-        self._engine = _create_engine(self.database)
+    def __init__(
+        self, database: Path | str, *, files: Path | None = None, mounts: Path = sqlite.MOUNTS
+    ) -> None:
+        self._database = _open_database(database, files, mounts)
+        self.label = self._database.label
+        self.path = getattr(self._database, "path", None)
+        self.files = files or self._database.default_files
         try:
-            _create_private_file(self.database)
+            self._database.prepare()
             self._migrate()
             self.api_key = self._load_or_create_key()
-        except (OSError, DatabaseError) as error:
+        except (OSError, DBAPIError) as error:
             self.close()
-            raise ServerError(_explain(self.database, error)) from error
+            raise ServerError(self._database.explain(error)) from error
         except ServerError:
             self.close()
             raise
 
-    @property
-    def files(self) -> Path:
-        """The folder of run files, next to the database."""
-        return self.database.with_name(self.database.name + ".files")
-
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """One consistent view of the database; never waits for a writer."""
-        with self._engine.connect() as db, db.begin():
+    def reading(self, *, entity: str | None = None) -> Iterator[sa.Connection]:
+        """One consistent view of the database; never waits for a writer.
+
+        Args:
+            entity: The only entity it may touch, see `fer_sweep.server.projects`; None: any.
+        """
+        with self._database.reading(entity=entity) as db:
             yield db
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """One transaction that nobody else's write can slip into; rolled back on any exception."""
-        with self._engine.connect().execution_options(begin="IMMEDIATE") as db, db.begin():
+    def writing(self, *, entity: str | None = None) -> Iterator[sa.Connection]:
+        """One transaction that nobody else's write can slip into; rolled back on any exception.
+
+        Args:
+            entity: The only entity it may touch, see `fer_sweep.server.projects`; None: any.
+        """
+        with self._database.writing(entity=entity) as db:
             yield db
 
     def close(self) -> None:
         """Close all connections."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def _migrate(self) -> None:
         newest = len(MIGRATIONS)
@@ -102,12 +97,12 @@ class Store:
             version = int(_read_meta(db, "schema_version") or 0)
             if version > newest:
                 raise ServerError(
-                    f"{self.database}: written by a newer fersweep (schema version {version}, this one "
+                    f"{self.label}: written by a newer fersweep (schema version {version}, this one "
                     f"knows {newest}). Upgrade fersweep, or use another folder with --home."
                 )
             for number in range(version, newest):
                 for statement in MIGRATIONS[number]:
-                    db.exec_driver_sql(statement)
+                    db.exec_driver_sql(self._database.translate(statement))
             # Written even when nothing changed: a disk that is full or read-only shows now, not mid-sweep.
             _write_meta(db, "schema_version", str(newest))
 
@@ -121,36 +116,29 @@ class Store:
             return key
 
 
-def is_busy(error: DatabaseError) -> bool:
-    """Whether another process held the database for too long: the same request may succeed later."""
-    return isinstance(error.orig, sqlite3.OperationalError) and "locked" in str(error.orig)
+def is_busy(error: DBAPIError) -> bool:
+    """Whether the database was held for too long or restarts: the same request may succeed later."""
+    return sqlite.is_busy(error) or postgresql.is_busy(error)
 
 
-def _create_engine(database: Path) -> sa.Engine:
-    # The default pool would do, but its 5 + 10 connections are fewer than the server's 40 threads.
-    engine = sa.create_engine(
-        f"sqlite:///{database}", poolclass=QueuePool, pool_size=5, max_overflow=40
-    )
-
-    def connect(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not guessed by the driver
-        connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-
-    def begin(db: sa.Connection) -> None:
-        db.exec_driver_sql(f"BEGIN {db.get_execution_options().get('begin', 'DEFERRED')}")
-
-    sa.event.listen(engine, "connect", connect)
-    sa.event.listen(engine, "begin", begin)
-    return engine
+def is_full(error: DBAPIError) -> bool:
+    """Whether there was no space left on the disk: the same request may succeed later."""
+    return any(text in str(error.orig) for text in _FULL_DISK)
 
 
-def _create_private_file(database: Path) -> None:
-    """Nobody else on the machine may read the key; SQLite gives its side files the same mode."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+def _open_database(database: Path | str, files: Path | None, mounts: Path) -> Database:
+    if isinstance(database, Path):
+        return sqlite.SQLite(database, mounts=mounts)
+    if database.startswith("sqlite:///"):
+        return sqlite.SQLite(Path(database.removeprefix("sqlite:///")), mounts=mounts)
+    if postgresql.is_url(database):
+        return postgresql.PostgreSQL(database, files=files or Path("fersweep.files").absolute())
+    if "://" in database:
+        raise ServerError(
+            f"--db: not a database fersweep knows (got {database.partition(':')[0]}:). "
+            f"Write {postgresql.EXAMPLE}, or the path of a SQLite file."
+        )
+    return sqlite.SQLite(Path(database), mounts=mounts)
 
 
 def _read_meta(db: sa.Connection, key: str) -> str | None:
@@ -158,50 +146,4 @@ def _read_meta(db: sa.Connection, key: str) -> str | None:
 
 
 def _write_meta(db: sa.Connection, key: str, value: str) -> None:
-    row = insert(meta).values(key=key, value=value)
-    db.execute(row.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
-
-
-def _check_filesystem(database: Path, mounts: Path) -> None:
-    kind = _filesystem_type(database, mounts)
-    if kind in NETWORK_FILESYSTEMS:
-        raise ServerError(
-            f"{database}: on a network file system ({kind}), where SQLite's locks do not hold. "
-            "Use a folder on a local disk: --home /tmp/fersweep, or set FERSWEEP_DIR."
-        )
-
-
-def _filesystem_type(path: Path, mounts: Path) -> str | None:
-    """The type of the file system that ``path`` is (or will be) on; None where Linux does not tell."""
-    try:
-        table = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    best, kind = -1, None
-    for line in table:
-        left, _, right = line.partition(" - ")
-        # mountinfo writes spaces and tabs in names as octal escapes
-        point = Path(left.split()[4].replace("\\040", " ").replace("\\011", "\t"))
-        if path.resolve().is_relative_to(point) and len(point.parts) >= best:
-            best, kind = len(point.parts), right.split()[0]
-    return kind
-
-
-def _explain(database: Path, error: OSError | DatabaseError) -> str:
-    if isinstance(error, OSError):
-        return (
-            f"{database}: cannot be created ({error.strerror}). "
-            "Use a folder you can write to: --home PATH, or set FERSWEEP_DIR."
-        )
-    reason = str(error.orig)
-    if "not a database" in reason or "malformed" in reason:
-        return f"{database}: {reason}. Move the file away, or use another folder with --home."
-    if "full" in reason or "disk I/O" in reason:
-        return f"{database}: {reason}. Free some space, or use another disk with --home."
-    if "readonly" in reason or "unable to open" in reason:
-        return (
-            f"{database}: cannot be written ({reason}). Use a folder you can write to with --home."
-        )
-    if is_busy(error):
-        return f"{database}: another program holds it locked for over {BUSY_TIMEOUT_S:.0f} s. Stop that program."
-    return f"{database}: {reason}. Use another folder with --home."
+    db.execute(upsert(db, meta), {"key": key, "value": value})

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from fer_sweep.server import tables
+from fer_sweep.server.database import insert_missing, upsert
+from fer_sweep.server.limits import parse_json
 from fer_sweep.server.runs import complete_run, metric_value, summary_columns, update_run
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import RequestError
@@ -25,6 +26,7 @@ DEFAULT_SAMPLES = 500
 _STREAMS = {"wandb-history.jsonl": HISTORY, "wandb-events.jsonl": EVENTS, "output.log": LOG}
 _COUNTERS = {HISTORY: "history_lines", EVENTS: "event_lines", LOG: "log_lines"}
 _MAX_STEP = 1 << 62
+_MAX_PARAMETERS = 1000
 T = TypeVar("T")
 
 
@@ -35,7 +37,9 @@ def receive(db: sa.Connection, run: Record, body: Mapping[str, Any], *, now: flo
         RequestError: If its content is not what wandb sends.
     """
     values: dict[str, Any] = {"heartbeat_at": now}
-    if run.state == "pending":
+    # A preempted run that was handed out again is not started by its old process's last words.
+    is_stale = run.state == "pending" and run.requeues > 0
+    if run.state == "pending" and not is_stale:
         values["state"] = "running"
     if body.get("preempting"):
         values["preempting"] = True
@@ -46,7 +50,7 @@ def receive(db: sa.Connection, run: Record, body: Mapping[str, Any], *, now: flo
         elif name in _STREAMS and content:
             values |= _append(db, run, _STREAMS[name], int(chunk.get("offset") or 0), content)
     update_run(db, run, **values)
-    if body.get("complete"):
+    if body.get("complete") and not is_stale:
         preempting = run.preempting or bool(body.get("preempting"))
         complete_run(db, run, body.get("exitcode"), preempting=preempting)
 
@@ -89,6 +93,35 @@ def last_lines(db: sa.Connection, run: Record, stream: str) -> list[str]:
         tables.lines.c.run_id == run.id, tables.lines.c.stream == stream
     )
     return list(db.scalars(query.order_by(tables.lines.c.number.desc()).limit(1)))
+
+
+class LastEvents:
+    """The last system event of each of some runs, read together when the first is asked for."""
+
+    def __init__(self, db: sa.Connection, runs: Sequence[Record]) -> None:
+        self._db = db
+        self._runs = runs
+        self._found: dict[int, str] | None = None
+
+    def of(self, run: Record) -> str:
+        """The event as JSON; ``{}`` if there is none."""
+        if self._found is None:
+            self._found = self._read()
+        return self._found.get(run.id, "{}")
+
+    def _read(self) -> dict[int, str]:
+        ids = [run.id for run in self._runs if run.event_lines]
+        lines, runs = tables.lines.c, tables.runs.c
+        query = (
+            sa.select(lines.run_id, lines.body)
+            .join_from(tables.runs, tables.lines, runs.id == lines.run_id)
+            .where(lines.stream == EVENTS, lines.number == runs.event_lines - 1)
+        )
+        found: dict[int, str] = {}
+        for start in range(0, len(ids), _MAX_PARAMETERS):
+            some = query.where(runs.id.in_(ids[start : start + _MAX_PARAMETERS]))
+            found |= {row.run_id: row.body for row in self._db.execute(some)}
+        return found
 
 
 def read_sampled(db: sa.Connection, run: Record, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -173,16 +206,13 @@ def _append(
         {"run_id": run.id, "stream": stream, "number": offset + i, "step": step, "body": line}
         for i, (line, step) in enumerate(zip(content, steps, strict=True))
     ]
-    statement = insert(tables.lines)
-    again = {"body": statement.excluded.body, "step": statement.excluded.step}
-    key = ["run_id", "stream", "number"]
-    db.execute(statement.on_conflict_do_update(index_elements=key, set_=again), lines)
+    db.execute(upsert(db, tables.lines), lines)
     return values
 
 
 def _parse_row(run: Record, number: int, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line, "row")
     except ValueError as error:
         raise RequestError(
             f"run {run.name}: history row {number} is not JSON ({error}).", status=400
@@ -194,7 +224,8 @@ def _parse_row(run: Record, number: int, line: str) -> dict[str, Any]:
 
 def _step(number: int, row: Mapping[str, Any]) -> int:
     step = row.get("_step", number)
-    return int(step) if isinstance(step, int | float) and math.isfinite(step) else number
+    is_step = isinstance(step, int | float) and -_MAX_STEP < step < _MAX_STEP
+    return int(step) if is_step else number
 
 
 def _count_keys(run: Record, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -230,7 +261,7 @@ def _store_metric(
     if not values:
         return {}
     stored = [{"run_id": run.id, "number": number, "value": value} for number, value in values]
-    db.execute(insert(tables.metric_values).on_conflict_do_nothing(), stored)
+    db.execute(insert_missing(db, tables.metric_values), stored)
     finite = [value for _, value in values if math.isfinite(value)]
     candidates = finite if best is None else [best, *finite]
     if not candidates:

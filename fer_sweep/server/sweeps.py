@@ -1,7 +1,7 @@
-"""Sweeps: created, changed, paused, and the run they hand out next.
+"""Sweeps: created, changed, paused, finished. `fer_sweep.server.handout` says which run an agent gets.
 
 Everything that decides something is called inside one write transaction, together with writing the
-decision down: two agents never get the same cell, whichever process they talk to.
+decision down.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import yaml
 
 from fer_sweep.errors import ConfigError
 from fer_sweep.server import tables
+from fer_sweep.server.curves import read_curves
+from fer_sweep.server.handout import has_scheduler
+from fer_sweep.server.limits import check_size
+from fer_sweep.server.prior_runs import attach_prior_runs
 from fer_sweep.server.projects import ensure_project, find_project
 from fer_sweep.server.runs import (
     ALIVE_STATES,
-    LEASE_S,
-    MAX_OFFERS,
     current_state,
-    insert_run,
     request_stop,
     select_runs,
     update_run,
 )
-from fer_sweep.server.search import PriorTrial, propose
+from fer_sweep.server.search import propose
 from fer_sweep.server.stopping import runs_to_stop
 from fer_sweep.server.streams import recompute_metric
 from fer_sweep.server.tables import Record
@@ -75,11 +76,13 @@ def current_sweep_state(db: sa.Connection, sweep: Record, *, now: float) -> str:
 
 
 def has_runs_alive(db: sa.Connection, sweep: Record, *, now: float) -> bool:
-    """Whether any run of the sweep is pending, running or preempting."""
+    """Whether any run of the sweep is pending, running or preempting, or preempted and to be resumed."""
     query = select_runs().where(
-        tables.runs.c.sweep_id == sweep.id, tables.runs.c.state.in_(("pending", "running"))
+        tables.runs.c.sweep_id == sweep.id,
+        tables.runs.c.state.in_(("pending", "running", "preempted")),
     )
-    return any(current_state(run, now=now) in ALIVE_STATES for run in db.execute(query))
+    states = {current_state(run, now=now) for run in db.execute(query)}
+    return not states.isdisjoint((*ALIVE_STATES, "preempted"))
 
 
 def upsert_sweep(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> Record:
@@ -94,62 +97,41 @@ def upsert_sweep(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> 
         RequestError: If there is no such sweep, or the change is impossible.
         ConfigError: If the sweep config cannot be searched; all its problems at once.
     """
-    if given.get("priorRunsFilters"):
-        raise RequestError(
-            "sweep: prior runs (-R, prior_runs) are not supported by fersweep's local server. Leave them out."
-        )
     if given.get("id"):
-        sweep = _fetch_sweep(db, given["id"])
+        sweep = fetch_sweep(db, given["id"])
         _change_sweep(db, sweep, given, now=now)
     else:
         sweep = _create_sweep(db, given, now=now)
+    if given.get("priorRunsFilters"):
+        attach_prior_runs(db, sweep, given["priorRunsFilters"], now=now)
     return _reload(db, sweep)
 
 
-def hand_out(db: sa.Connection, sweep: Record, agent_id: int, *, now: float) -> Record | None:
-    """Give an agent its next run: one that was handed out and never started, or a new one.
+def fetch_sweep(db: sa.Connection, node_id: str) -> Record:
+    """Look a sweep up by its node id.
 
-    Returns:
-        The pending run; None if the sweep has nothing left.
+    Raises:
+        RequestError: If there is none.
     """
-    runs = runs_of_sweep(db, sweep)
-    for run in runs:
-        if _is_offer_lost(run, agent_id, now=now):
-            update_run(db, run, agent_id=agent_id, heartbeat_at=now, offers=run.offers + 1)
-            return run
-    trials = [_as_trial(run, now=now) for run in runs]
-    parameters = propose(json.loads(sweep.config), trials, seed=sweep.seed)
-    if parameters is None:
-        return None
+    parts = decode_id(node_id)
+    if len(parts) == 5 and parts[0] == "Sweep":
+        project = find_project(db, parts[4], parts[3])
+        sweep = project and find_sweep(db, project.id, parts[2])
+        if sweep:
+            return sweep
+    raise RequestError(f"sweep {':'.join(parts[2:])}: no such sweep. It may have been deleted.")
+
+
+def mark_running(db: sa.Connection, sweep: Record, *, now: float) -> None:
+    """Note that a sweep has handed out its first run."""
     if sweep.state == "PENDING":
-        _set_state(db, sweep, "RUNNING", now=now)
-    return insert_run(
-        db,
-        sweep.project_id,
-        random_name(),
-        now=now,
-        display_name=f"trial-{len(runs) + 1}",
-        state="pending",
-        sweep_id=sweep.id,
-        agent_id=agent_id,
-        parameters=json.dumps(parameters),
-        config=json.dumps({key: {"value": value} for key, value in parameters.items()}),
-        offers=1,
-    )
+        set_state(db, sweep, "RUNNING", now=now)
 
 
 def finish_if_over(db: sa.Connection, sweep: Record, *, now: float) -> None:
     """Mark a sweep that has nothing left to hand out as finished, unless a run is still alive."""
     if sweep.state == "RUNNING" and not has_runs_alive(db, sweep, now=now):
-        _set_state(db, sweep, "FINISHED", now=now)
-
-
-def has_open_offers(db: sa.Connection, sweep: Record, *, now: float) -> bool:
-    """Whether a run was handed out that has not started yet and may have to be offered again."""
-    query = select_runs().where(
-        tables.runs.c.sweep_id == sweep.id, tables.runs.c.state == "pending"
-    )
-    return any(current_state(run, now=now) == "pending" for run in db.execute(query))
+        set_state(db, sweep, "FINISHED", now=now)
 
 
 def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None:
@@ -157,44 +139,20 @@ def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None
     config = json.loads(sweep.config)
     if not config.get("early_terminate"):
         return
-    runs = runs_of_sweep(db, sweep)
-    running = {run.name: run for run in runs if current_state(run, now=now) == "running"}
-    for name in runs_to_stop(config, _curves(db, sweep), set(running)):
-        request_stop(db, running[name])
-
-
-def _curves(db: sa.Connection, sweep: Record) -> dict[str, list[float]]:
-    values = tables.metric_values
-    query = (
-        sa.select(tables.runs.c.name, values.c.value)
-        .join_from(tables.runs, values, tables.runs.c.id == values.c.run_id)
-        .where(tables.runs.c.sweep_id == sweep.id)
-        .order_by(values.c.run_id, values.c.number)
+    query = select_runs().where(
+        tables.runs.c.sweep_id == sweep.id,
+        tables.runs.c.state == "running",
+        tables.runs.c.stop_requested.is_(False),
+        tables.runs.c.metric_best.is_not(None),
     )
-    curves: dict[str, list[float]] = {}
-    for name, value in db.execute(query):
-        curves.setdefault(name, []).append(float("nan") if value is None else value)
-    return curves
-
-
-def _is_offer_lost(run: Record, agent_id: int, *, now: float) -> bool:
-    """Whether a run that was handed out will not start.
-
-    An agent has one run at a time. If it asks for work while its last run has not started, the answer
-    that named the run never reached it, or the program died before ``wandb.init``.
-    """
-    if run.state != "pending" or run.parameters is None or run.offers >= MAX_OFFERS:
-        return False
-    return bool(run.agent_id == agent_id or now - run.heartbeat_at > LEASE_S)
-
-
-def _as_trial(run: Record, *, now: float) -> PriorTrial:
-    if run.parameters is not None:
-        parameters = json.loads(run.parameters)
-    else:  # a run that joined by itself, through WANDB_SWEEP_ID
-        parameters = {key: item.get("value") for key, item in json.loads(run.config).items()}
-    value = run.metric_summary if run.metric_best is None else run.metric_best
-    return PriorTrial(parameters, current_state(run, now=now), value)
+    running = {
+        run.name: run
+        for run in db.execute(query).all()
+        if current_state(run, now=now) == "running"
+    }
+    if running:
+        for name in runs_to_stop(config, read_curves(db, sweep), set(running)):
+            request_stop(db, running[name])
 
 
 def _create_sweep(db: sa.Connection, given: Mapping[str, Any], *, now: float) -> Record:
@@ -231,11 +189,21 @@ def _change_sweep(
         _write(db, sweep, _config_columns(given) | {"updated_at": now})
         for run in runs_of_sweep(db, sweep):
             recompute_metric(db, run)
+    else:
+        names = {"display_name": given.get("displayName"), "description": given.get("description")}
+        changed = {column: text for column, text in names.items() if text is not None}
+        if changed:
+            _write(db, sweep, changed | {"updated_at": now})
     if given.get("state"):
-        _set_state(db, sweep, given["state"], now=now)
+        set_state(db, sweep, given["state"], now=now)
 
 
-def _set_state(db: sa.Connection, sweep: Record, state: str, *, now: float) -> None:
+def set_state(db: sa.Connection, sweep: Record, state: str, *, now: float) -> None:
+    """Pause, resume, finish or cancel a sweep; cancelling asks its runs to stop.
+
+    Raises:
+        RequestError: If there is no such state.
+    """
     if state not in STATES:
         raise RequestError(
             f"sweep {sweep.name}: no such state (got {state!r}). Known: {', '.join(STATES)}."
@@ -256,9 +224,12 @@ def _config_columns(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = _parse_config(given["config"])
     try:
-        propose(config, [], seed=0)
+        cells = None
+        if not has_scheduler(config):
+            propose(config, [], seed=0)
+            cells = count_cells(config)
         parse_hyperband(config)
-        cells, cap = count_cells(config), config.get("run_cap")
+        cap = config.get("run_cap")
     except ConfigError as error:
         raise ConfigError([f"sweep config: {problem}" for problem in error.problems]) from error
     metric = config.get("metric") or {}
@@ -276,21 +247,12 @@ def _config_columns(given: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_config(text: str) -> dict[str, Any]:
     try:
         config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        check_size(config, "sweep config")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"sweep config: not valid YAML ({error}).") from error
     if not isinstance(config, dict):
         raise ConfigError(f"sweep config: must be a mapping (got {type(config).__name__}).")
     return config
-
-
-def _fetch_sweep(db: sa.Connection, node_id: str) -> Record:
-    parts = decode_id(node_id)
-    if len(parts) == 5 and parts[0] == "Sweep":
-        project = find_project(db, parts[4], parts[3])
-        sweep = project and find_sweep(db, project.id, parts[2])
-        if sweep:
-            return sweep
-    raise RequestError(f"sweep {':'.join(parts[2:])}: no such sweep. It may have been deleted.")
 
 
 def _write(db: sa.Connection, sweep: Record, values: Mapping[str, Any]) -> None:

@@ -9,8 +9,9 @@ import secrets
 import string
 from datetime import UTC, datetime
 
-_FORBIDDEN_IN_NAMES = re.compile(r"[/\\#?%:\x00-\x1f\x7f]")
+_FORBIDDEN_IN_NAMES = re.compile(r"[/\\#?%:\x00-\x1f\x7f\ud800-\udfff]")
 MAX_NAME_LENGTH = 128
+_MAX_NAME_BYTES = 255  # what a file system takes
 
 
 class RequestError(Exception):
@@ -63,6 +64,7 @@ def check_name(kind: str, name: str) -> str:
     """
     if (
         not 1 <= len(name) <= MAX_NAME_LENGTH
+        or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES
         or _FORBIDDEN_IN_NAMES.search(name)
         or name in (".", "..")
     ):

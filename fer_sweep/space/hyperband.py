@@ -10,6 +10,7 @@ from fer_sweep.errors import ConfigError
 from fer_sweep.space.number import is_finite
 
 DEFAULT_ETA = 3
+COMPARISONS = ("best", "last")
 _MOST_BRACKETS = 100  # of an open-ended `min_iter` schedule; W&B's own number
 
 
@@ -21,11 +22,13 @@ class Hyperband:
         brackets: Ascending counts of logged metric values (epochs, for our trials), each >= 1.
         eta: At each bracket the best 1/eta of the runs go on; > 1.
         strict: Compare the value at the bracket, not the best value so far.
+        last: Compare the last value, so that a run that overfits is stopped; ours, W&B ignores it.
     """
 
     brackets: tuple[int, ...]
     eta: float
     strict: bool
+    last: bool = False
 
 
 def parse_hyperband(config: Mapping[str, Any]) -> Hyperband | None:
@@ -53,7 +56,8 @@ def parse_hyperband(config: Mapping[str, Any]) -> Hyperband | None:
     else:
         counts = [section["min_iter"] * eta**k for k in range(_MOST_BRACKETS)]
     brackets = tuple(sorted({int(count) for count in counts if 1 <= count < 1e9}))
-    return Hyperband(brackets, float(eta), bool(section.get("strict", False)))
+    last = section.get("compare", "best") == "last"
+    return Hyperband(brackets, float(eta), bool(section.get("strict", False)), last)
 
 
 def hyperband_problems(section: Any) -> list[tuple[str, str]]:
@@ -63,7 +67,7 @@ def hyperband_problems(section: Any) -> list[tuple[str, str]]:
     problems = []
     if section.get("type") != "hyperband":
         problems.append((".type", f"must be hyperband (got {section.get('type')!r})."))
-    known = ("type", "min_iter", "max_iter", "s", "eta", "strict")
+    known = ("type", "min_iter", "max_iter", "s", "eta", "strict", "compare")
     problems += [
         (f".{key}", f"unknown key. Known: {', '.join(known)}.")
         for key in section
@@ -76,6 +80,16 @@ def hyperband_problems(section: Any) -> list[tuple[str, str]]:
         )
     if not isinstance(section.get("strict", False), bool):
         problems.append((".strict", f"must be true or false (got {section['strict']!r})."))
+    if section.get("compare", "best") not in COMPARISONS:
+        choices = " or ".join(COMPARISONS)
+        problems.append((".compare", f"must be {choices} (got {section['compare']!r})."))
+    elif section.get("compare") == "last" and section.get("strict") is True:
+        problems.append(
+            (
+                ".compare",
+                "last and strict: true exclude each other. Keep one: strict compares at the bracket.",
+            )
+        )
     return problems or _schedule_problems(section, eta)
 
 

@@ -166,6 +166,12 @@ def _lint_early_terminate(config: Mapping[str, Any], where: str) -> Iterator[Pro
     if config.get("early_terminate") is not None:
         for key, text in hyperband_problems(config["early_terminate"]):
             yield Problem(f"{where}: early_terminate{key}", text)
+        if (
+            isinstance(config["early_terminate"], Mapping)
+            and "compare" in config["early_terminate"]
+        ):
+            text = "is fersweep's own: only its server obeys it. W&B's always compares the best value so far."
+            yield Problem(f"{where}: early_terminate.compare", text, "warning")
 
 
 def _lint_parameter(parameter: Parameter, place: str, method: Any) -> Iterator[Problem]:

@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from fer_sweep.charts import accuracy_chart, loss_chart, ticks
 from fer_sweep.diagnosis import RULES, cases
 from fer_sweep.errors import ConfigError
 from fer_sweep.history import History
 from fer_sweep.report import Report, build_report, to_html, write_html
-from fer_sweep.report.charts import accuracy_chart, loss_chart, ticks
 from fer_sweep.report.html import safe_url
 
 if TYPE_CHECKING:

@@ -145,3 +145,16 @@ def test_about_the_best_share_of_one_in_eta_goes_on(values: list[float], eta: in
     stopped = runs_to_stop(sweep("maximize", min_iter=1, eta=eta), curves, curves)
     kept = min(len(values), len(values) // eta + 1)
     assert stopped == {str(values.index(value)) for value in sorted(values, reverse=True)[kept:]}
+
+
+def test_a_run_that_overfits_is_stopped_only_where_the_last_value_counts() -> None:
+    overfits = [1.0, 0.1, 9.0]
+    curves = {"a": [1.0, 0.5, 0.4], "b": [1.0, 0.6, 0.5], "overfits": overfits}
+    assert runs_to_stop(sweep(min_iter=3, eta=2), curves, curves) == set()
+    assert runs_to_stop(sweep(min_iter=3, eta=2, compare="last"), curves, curves) == {"overfits"}
+
+
+@pytest.mark.parametrize("section", [{"compare": "worst"}, {"compare": "last", "strict": True}])
+def test_what_the_last_value_cannot_be_compared_with_is_refused(section: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"early_terminate\.compare"):
+        runs_to_stop(sweep(min_iter=3, **section), {}, [])

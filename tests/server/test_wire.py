@@ -102,8 +102,8 @@ def test_health_needs_no_key_and_a_browser_gets_a_page(server: LocalServer) -> N
 @pytest.mark.parametrize(
     "query",
     [
-        'mutation CreateArtifact { createArtifact(input: {name: "x"}) { artifact { id } } }',
-        "query CreateArtifact { artifactType { id } }",
+        'mutation LinkArtifact { linkArtifact(input: {clientID: "x"}) { versionIndex } }',
+        "query LinkArtifact { registry { id } }",
     ],
     ids=["mutation", "query"],
 )
@@ -112,7 +112,7 @@ def test_an_unknown_operation_is_refused_by_name_and_client(http: httpx.Client, 
 
     assert answer.status_code == 200  # anything from 500 on would be repeated for minutes
     message = answer.json()["errors"][0]["message"]
-    assert '"CreateArtifact"' in message
+    assert '"LinkArtifact"' in message
     assert "client wandb/9.9" in message
 
 
@@ -167,7 +167,7 @@ def test_a_bug_of_ours_is_a_400_with_its_name_and_undoes_the_mutation(
 def test_a_database_that_stays_locked_is_a_503_which_clients_repeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer_sweep.server.store.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("fer_sweep.server.sqlite.BUSY_TIMEOUT_S", 0.05)
     database = tmp_path / "busy.sqlite"
     with start_server(database, port=0) as server:
         blocker = sqlite3.connect(database, isolation_level=None)

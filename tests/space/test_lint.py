@@ -397,3 +397,13 @@ def test_brackets_are_those_that_wandb_documents(
     assert hyperband.brackets[: len(brackets)] == brackets
     if "max_iter" in section:
         assert hyperband.brackets == brackets
+
+
+def test_comparing_last_values_is_noted_as_ours() -> None:
+    section = {"type": "hyperband", "min_iter": 3, "compare": "last"}
+    problems = lint(changed({"early_terminate": section}), where="s.yaml")
+
+    assert [(p.where, p.severity) for p in problems] == [
+        ("s.yaml: early_terminate.compare", "warning")
+    ]
+    assert "only its server obeys it" in problems[0].text

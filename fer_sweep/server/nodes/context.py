@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from fer_sweep.server.projects import DEFAULT_ENTITY
 from fer_sweep.server.store import Store
 from fer_sweep.server.wire import RequestError, decode_id, encode_id
 
@@ -32,17 +31,19 @@ class Context:
     now: float
 
 
-USER: Mapping[str, Any] = {
-    "id": encode_id("User", "1"),
-    "entity": DEFAULT_ENTITY,
-    "name": DEFAULT_ENTITY,
-    "username": DEFAULT_ENTITY,
-    "email": "",
-    "admin": True,
-    "flags": "{}",
-    "apiKeys": {"edges": []},
-    "teams": {"edges": [{"node": {"name": DEFAULT_ENTITY}}]},
-}
+def user_node(entity: str) -> Mapping[str, Any]:
+    """W&B's ``User``: each entity is one, and its own only team."""
+    return {
+        "id": encode_id("User", entity),
+        "entity": entity,
+        "name": entity,
+        "username": entity,
+        "email": "",
+        "admin": True,
+        "flags": "{}",
+        "apiKeys": {"edges": []},
+        "teams": {"edges": [{"node": {"name": entity}}]},
+    }
 
 
 def entity_node(name: str) -> Mapping[str, Any]:

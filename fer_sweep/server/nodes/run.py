@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fer_sweep.server import streams
+from fer_sweep.server import artifacts, streams
+from fer_sweep.server.console import parse_line
 from fer_sweep.server.files import FileNode, RunFolder, file_url
-from fer_sweep.server.nodes.context import USER, Context, page_of
+from fer_sweep.server.nodes.context import Context, page_of, user_node
 from fer_sweep.server.runs import current_state
 from fer_sweep.server.tables import Record
 from fer_sweep.server.wire import encode_id, format_time
@@ -21,12 +22,19 @@ class RunNode:
     """W&B's ``Run``."""
 
     read_only = False
-    user = USER
 
-    def __init__(self, context: Context, project: ProjectNode, record: Record) -> None:
+    def __init__(
+        self,
+        context: Context,
+        project: ProjectNode,
+        record: Record,
+        last_events: streams.LastEvents | None = None,
+    ) -> None:
         self.record = record
         self.project = project
         self._context = context
+        self._last_events = last_events or streams.LastEvents(context.db, [record])
+        self.user = user_node(project.record.entity)
         self.group = record.group_name
         self.commit = record.git_commit
         self.description = record.notes
@@ -77,7 +85,7 @@ class RunNode:
 
     def system_metrics(self) -> str:
         """The last system event."""
-        return (streams.last_lines(self._context.db, self.record, streams.EVENTS) or ["{}"])[0]
+        return self._last_events.of(self.record)
 
     def history_tail(self) -> str:
         """The last history row, as a list of texts."""
@@ -155,7 +163,24 @@ class RunNode:
         del use_improved_pagination
         texts = streams.read_lines(self._context.db, self.record, streams.LOG)
         numbered = list(enumerate(texts))[-last if last else None :]
-        return page_of(numbered, lambda item: {"number": item[0], "line": item[1]}, first, after)
+        return page_of(numbered, lambda item: parse_line(*item), first, after)
+
+    def input_artifacts(
+        self, after: str | None = None, first: int | None = None
+    ) -> Mapping[str, Any]:
+        """The artifacts that it used."""
+        return self._artifacts(artifacts.list_used(self._context.db, self.record), first, after)
+
+    def output_artifacts(
+        self, after: str | None = None, first: int | None = None
+    ) -> Mapping[str, Any]:
+        """The artifacts that it logged."""
+        return self._artifacts(artifacts.list_logged(self._context.db, self.record), first, after)
+
+    def _artifacts(
+        self, records: Sequence[Record], first: int | None, after: str | None
+    ) -> Mapping[str, Any]:
+        return page_of(records, self.project.artifact_node, first, after)
 
     def _folder(self) -> RunFolder:
         project = self.project.record

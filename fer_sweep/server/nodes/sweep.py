@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from fer_sweep.server import agents, sweeps, tables
+from fer_sweep.server import agents, prior_runs, sweeps, tables
 from fer_sweep.server.nodes.context import Context, page_of
 from fer_sweep.server.nodes.run import RunNode
 from fer_sweep.server.tables import Record
@@ -44,6 +44,15 @@ class SweepNode:
     def state(self) -> str:
         """The state it is in now."""
         return sweeps.current_sweep_state(self._context.db, self.record, now=self._context.now)
+
+    def controller_run_name(self) -> str:
+        """The id of the run that `wandb sweep-scheduler` writes its console output to."""
+        return f"{self.record.name}-scheduler"
+
+    def prior_runs(self) -> Mapping[str, Any]:
+        """The runs that were attached to it as tried before."""
+        names = prior_runs.prior_run_names(self._context.db, self.record)
+        return self.project.runs(filters=json.dumps({"name": {"$in": names}}))
 
     def best_loss(self) -> float | None:
         """The best value of its metric so far."""

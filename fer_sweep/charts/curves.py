@@ -1,22 +1,34 @@
-"""Learning curves as inline SVG: styled by the page's CSS, no script needed, readable in print."""
+"""Learning curves as inline SVG: styled by ``look.css``, no script needed, readable in print."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from fer_sweep.diagnosis import RULES, Finding, Severity
-from fer_sweep.history import Floats, History, best_epoch
-from fer_sweep.report.model import RunReport
+from fer_sweep.charts.scale import BOTTOM, HEIGHT, LEFT, MAX_POINTS, RIGHT, TOP, WIDTH, Scale, ticks
+from fer_sweep.diagnosis import RULES, Diagnosis, Finding, Severity
+from fer_sweep.history import Best, Floats, History, best_epoch
 
-WIDTH, HEIGHT = 520, 224
-LEFT, RIGHT, TOP, BOTTOM = 46, 510, 16, 190
-MAX_POINTS = 240
-"""Points drawn per curve: more cannot be told apart at this width, and make the file large."""
+
+class DiagnosedRun(Protocol):
+    """What a chart needs to know of a run."""
+
+    @property
+    def history(self) -> History:
+        """Its curves."""
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """What was found, for shading."""
+
+    @property
+    def best(self) -> Best | None:
+        """Its best validation epoch."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +57,17 @@ _SHADED = {
 _TONES = {Severity.ERROR: "bad", Severity.WARN: "warn", Severity.INFO: "note"}
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Maps epochs and values to the drawing."""
-
-    first: int
-    last: int
-    low: float
-    high: float
-
-    def x(self, epoch: float) -> float:
-        """Horizontal position of an epoch."""
-        return LEFT + (RIGHT - LEFT) * (epoch - self.first) / max(self.last - self.first, 1)
-
-    def y(self, value: float) -> float:
-        """Vertical position of a value; what lies outside is drawn at the edge."""
-        inside = min(max(value, self.low), self.high)
-        return BOTTOM - (BOTTOM - TOP) * (inside - self.low) / (self.high - self.low)
-
-
-def accuracy_chart(run: RunReport) -> Markup:
+def accuracy_chart(run: DiagnosedRun) -> Markup:
     """Accuracies by epoch, in percent; empty markup if none was logged."""
     return _chart(run, "accuracy", ACCURACY, percent=True)
 
 
-def loss_chart(run: RunReport) -> Markup:
+def loss_chart(run: DiagnosedRun) -> Markup:
     """Losses by epoch, in nats; empty markup if none was logged."""
     return _chart(run, "loss", LOSS, percent=False)
 
 
-def _chart(run: RunReport, kind: str, series: Sequence[Series], *, percent: bool) -> Markup:
+def _chart(run: DiagnosedRun, kind: str, series: Sequence[Series], *, percent: bool) -> Markup:
     history = run.history
     drawn = [s for s in series if history.has(s.column)]
     lost = sorted({epoch for s in series for epoch in history.not_finite.get(s.column, ())})
@@ -82,7 +75,7 @@ def _chart(run: RunReport, kind: str, series: Sequence[Series], *, percent: bool
         return Markup("")
     scale = _scale(history, drawn, percent=percent)
     parts = [
-        *_shades(run.diagnosis.findings, kind, scale),
+        *_shades(run.diagnosis.findings if run.diagnosis else (), kind, scale),
         *_axes(scale, percent=percent),
         *(_curve(history, s, scale) for s in drawn),
         *_best(run, kind, scale),
@@ -124,22 +117,6 @@ def _scale(history: History, drawn: Sequence[Series], *, percent: bool) -> Scale
     return Scale(int(epochs[0]), int(epochs[-1]), floor, ceiling)
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """About ``count`` round numbers from ``low`` to ``high``.
-
-    Example:
-        >>> ticks(0.21, 0.68, 4)
-        [0.3, 0.4, 0.5, 0.6]
-    """
-    raw = (high - low) / max(count, 1)
-    magnitude = 10.0 ** math.floor(math.log10(raw))
-    step = next(
-        (m * magnitude for m in (1, 2, 2.5, 5) if m * magnitude >= raw * 0.8), 10 * magnitude
-    )
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
 def _axes(scale: Scale, *, percent: bool) -> Iterator[Markup]:
     for value in ticks(scale.low, scale.high, 4):
         y = scale.y(value)
@@ -153,7 +130,7 @@ def _axes(scale: Scale, *, percent: bool) -> Iterator[Markup]:
     yield Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         LEFT, RIGHT, BOTTOM, BOTTOM
     )
-    for epoch in _epoch_ticks(scale.first, scale.last):
+    for epoch in _epoch_ticks(int(scale.first), int(scale.last)):
         yield Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
             scale.x(epoch), BOTTOM + 15, epoch
         )
@@ -195,7 +172,7 @@ def _thinned(length: int, best: object, epochs: Floats | np.ndarray) -> np.ndarr
     return np.array(sorted(keep))
 
 
-def _best(run: RunReport, kind: str, scale: Scale) -> Iterator[Markup]:
+def _best(run: DiagnosedRun, kind: str, scale: Scale) -> Iterator[Markup]:
     best = run.best
     if best is None:
         return
@@ -277,7 +254,7 @@ class Interval:
     low: float
     high: float
 
-    def draw(self, run: RunReport) -> Markup:
+    def draw(self, run: DiagnosedRun) -> Markup:
         """A dot with whiskers; empty markup without an accuracy."""
         if run.best is None:
             return Markup("")
@@ -292,7 +269,7 @@ class Interval:
         return 4 + 92 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
 
 
-def shared_interval(runs: Sequence[RunReport]) -> Interval:
+def shared_interval(runs: Sequence[DiagnosedRun]) -> Interval:
     """The scale for ``Interval.draw``: up to the best run, whiskers included, and down to the weakest or 30 points below.
 
     What lies lower is drawn at the edge: one failed run must not push all good ones together.
@@ -305,7 +282,7 @@ def shared_interval(runs: Sequence[RunReport]) -> Interval:
     return Interval(low, high if high > low else low + 0.01)
 
 
-def legend(series: Sequence[Series], run: RunReport) -> Markup:
+def legend(series: Sequence[Series], run: DiagnosedRun) -> Markup:
     """The line styles of the curves a run has."""
     items = [
         Markup(
