@@ -111,7 +111,8 @@ def test_a_wrong_key_says_so(local_server: LocalServer) -> None:
 def test_an_absent_server_says_so_within_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(
-        TrackingError, match=r"^http://127.0.0.1:9: cannot be reached: nothing listens .*--local"
+        TrackingError,
+        match=r"^http://127.0.0.1:9: cannot be reached: nothing listens .*fersweep serve",
     ):
         connect("http://127.0.0.1:9", "x" * 40, "", "p")
     assert time.monotonic() - begun < 5
@@ -272,6 +273,29 @@ def test_a_workers_environment_has_the_key_and_no_stray_run_settings(tmp_path: P
     assert env["PATH"] == "/bin"
     assert "WANDB_MODE" not in env
     assert "WANDB_RUN_ID" not in env
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
+def test_no_proxy_stands_between_this_machine_and_itself(
+    local_server: LocalServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert connect(local_server.url, local_server.api_key, "", "p").entity == "local"
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy:1")
+    with pytest.raises(TrackingError, match=r"proxy of this environment .* ALL_PROXY"):
+        connect("https://api.wandb.ai", "x" * 40, "", "p")
+
+
+def test_a_workers_client_needs_no_proxy_for_this_machine(tmp_path: Path) -> None:
+    here = Connection("http://127.0.0.1:8642", "k" * 40, "e", "p")
+    cloud = Connection("https://api.wandb.ai", "k" * 40, "e", "p")
+    shell = {"NO_PROXY": "intranet, localhost"}
+    env = client_environment(here, tmp_path, shell)
+    assert env["NO_PROXY"] == env["no_proxy"] == "intranet,localhost,127.0.0.1"
+    assert client_environment(cloud, tmp_path, shell)["NO_PROXY"] == "intranet, localhost"
 
 
 @pytest.mark.parametrize(
