@@ -31,6 +31,7 @@ from fer_sweep.tracking import (
     sweep_url,
 )
 from fer_sweep.tracking.client import is_supported
+from fer_sweep.tracking.runs import is_asked_to_stop
 
 CONFIG = {
     "method": "grid",
@@ -80,11 +81,15 @@ def answers() -> Iterator[tuple[str, type[Answers]]]:
         ("team/other/ab12", "team/other/ab12"),
         ("team/other/sweeps/ab12", "team/other/ab12"),
         ("https://wandb.ai/team/other/sweeps/ab12?nw=x", "team/other/ab12"),
-        ("http://127.0.0.1:8642/local/my%20project/sweeps/ab12/", None),
+        ("http://127.0.0.1:8642/local/my%20project/sweeps/ab12/", "local/my project/ab12"),
+        ("local/my project/ab12", "local/my project/ab12"),
+        ("http://[::1/local/fer/sweeps/ab12", None),
+        ("team/../ab12", None),
+        ("team/50%/ab12", None),
         ("https://wandb.ai/team/other/runs/ab12", None),
         ("a/b/c/d", None),
         ("", None),
-        ("two words", None),
+        ("  ", None),
     ],
 )
 def test_a_sweep_is_named_in_any_of_its_forms(text: str, path: str | None) -> None:
@@ -253,6 +258,23 @@ def test_a_dead_processs_run_is_closed_with_its_cause(connection: Connection) ->
     (run,) = fetch_runs(connection, sweep=sweep)
     assert run.state == "failed"
     assert run.summary["failure/message"] == "SIGKILL"
+
+
+def test_the_server_says_whether_a_run_is_to_stop(connection: Connection) -> None:
+    sweep = create_sweep(connection, CONFIG)
+    command = AgentSession(connection, sweep).heartbeat(())
+    assert command is not None
+    assert not is_asked_to_stop(connection, command.run_id)
+    stop_run(connection, command.run_id)
+    assert is_asked_to_stop(connection, command.run_id)
+
+
+def stop_run(connection: Connection, run_id: str) -> None:
+    query = "query Run($p: String!, $r: String!) { project(name: $p) { run(name: $r) { id } } }"
+    names = {"p": connection.project, "r": run_id}
+    run = connection.execute(query, names)["project"]["run"]
+    mutation = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
+    connection.execute(mutation, {"id": run["id"]})
 
 
 def test_runs_are_filtered_on_the_server(connection: Connection) -> None:

@@ -51,13 +51,13 @@ def agent(
     from fer_sweep.settings import load_settings
 
     settings = load_settings(local=local, entity=entity, project=project, data=data, home=home)
+    ref = chosen_sweep(settings, sweep, entity=entity, project=project)
     with connected(settings) as connection:
-        ref = chosen_sweep(settings, sweep, connection.entity)
         _read_data(settings, drop_duplicates)
         report = run_agent(
             AgentOptions(
                 connection,
-                ref,
+                ref.or_of(connection.entity),
                 settings.home,
                 data=settings.data,
                 drop_duplicates=drop_duplicates,

@@ -87,6 +87,8 @@ def create(
         "early_terminate": early_terminate,
     }
     config = _checked_config(file, flags)
+    places = {"entity": entity, "project": project}
+    config.update({key: flag for key, flag in places.items() if flag and key in config})
     summary = describe(config)
     text = dump_sweep(config, comment="\n".join(summary.lines))
     if output is not None:
@@ -124,7 +126,7 @@ def _checked_config(file: Path | None, flags: SweepFlags) -> dict[str, Any]:
 
 
 def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[str, str, Path]:
-    """Register the sweep; return its path, its URL, and where its YAML is kept."""
+    """Register the sweep; return its path, its URL (empty when local), and where its YAML is kept."""
     from fer_sweep.cli.session import connected, remember_sweep
     from fer_sweep.tracking import create_sweep, sweep_url
 
@@ -134,7 +136,8 @@ def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[st
             config,
             on_warning=lambda warning: typer.echo(f"fersweep: warning: {warning}", err=True),
         )
-        url = sweep_url(connection, ref)
+        # The local server ends with this command, so a link to it would lead nowhere.
+        url = "" if settings.local else sweep_url(connection, ref)
     kept = settings.home / "sweeps" / f"{ref.sweep_id}.yaml"
     remember_sweep(settings, ref)
     _write(kept, text)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fer_sweep.errors import TrackingError
 from fer_sweep.tracking.client import check_client
 from fer_sweep.tracking.connection import Connection, is_loopback
+from fer_sweep.tracking.runs import is_asked_to_stop
 from fer_sweep.tracking.sweeps import SweepRef
 
 if TYPE_CHECKING:
@@ -94,6 +95,20 @@ class TrialRun:
         """Set summary values; they replace what the rows left there."""
         with _translated():
             self._run.summary.update(dict(values))
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the server wants this run stopped; asked once.
+
+        Raises:
+            TrackingError: If it does not answer.
+        """
+        with _translated():
+            import wandb
+
+            url = self._run.settings.base_url
+            key = wandb.Api(overrides={"base_url": url}).api_key or ""
+        conn = Connection(url.rstrip("/"), key, self._run.entity, self._run.project)
+        return is_asked_to_stop(conn, self.run_id)
 
     def finish(self, exit_code: int) -> None:
         """Send what is left and close the run: 0 finished, 255 killed, anything else failed."""
