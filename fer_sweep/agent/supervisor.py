@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -188,12 +188,14 @@ class Supervisor:
         self._board = board
         tokens = Tokens(options.count)
         worker = WorkerOptions(options.sweep, options.home, options.data, options.drop_duplicates)
-        command = [*options.worker_command, *worker.arguments()]
         base = client_environment(options.connection, options.home, environ)
         self._seats = [
             SlotSeat(
                 slot=slot,
-                command=command,
+                command=[
+                    *options.worker_command,
+                    *replace(worker, device=slot.device).arguments(),
+                ],
                 env={**base, **slot.env},
                 log=options.home / "logs" / f"{_file_name(slot.label)}.log",
                 connection=options.connection,

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fer_sweep.agent.messages import Cause
+from fer_sweep.errors import DeviceError
 from fer_sweep.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from fer_sweep.train.device import DeviceKind
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """What to train on.
+    """What to train on: the data, and the device that holds them.
 
     Attributes:
         data: As in ``load_faces``; None when nothing was configured.
         cache: Where the parsed data is kept; shared by all workers.
         drop_duplicates: Leave out training copies of validation and test images.
+        device: The only kind of device to use; None takes a GPU if there is one.
     """
 
     data: str | None
     cache: Path
     drop_duplicates: bool = False
+    device: DeviceKind | None = None
 
 
 class Result(Protocol):
@@ -64,7 +70,12 @@ class Trainer(Protocol):
         """Classify what a trial died of."""
 
     def free_memory(self) -> None:
-        """Give back what a dead trial left on the device, so that the next one starts clean."""
+        """Give back what a dead trial left on the device, so that the next one starts clean.
+
+        Raises:
+            DeviceError: If the device takes no more work from this process; a fresh one has to go on.
+        """
+
 
 
 TrainerLoader = Callable[[DataSource], Trainer]
@@ -81,6 +92,7 @@ class TorchTrainer:
         DataError: If the data cannot be used.
     """
 
+        DeviceError: If the device cannot.
     def __init__(self, source: DataSource) -> None:
         from fer_sweep.data import load_faces
         from fer_sweep.train import ResidentData, choose_device
@@ -88,7 +100,7 @@ class TorchTrainer:
         # The data first: reading it fails in a blink where torch needs seconds to start.
         faces = load_faces(source.data, cache=source.cache, drop_duplicates=source.drop_duplicates)
         self.notes = faces.notes
-        self._device = choose_device()
+        self._device = choose_device(source.device)
         self._data = ResidentData.from_faces(faces, self._device)
 
     @property
@@ -135,3 +147,8 @@ class TorchTrainer:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+        except RuntimeError as error:
+            why = str(error).strip().partition("\n")[0]
+            raise DeviceError(
+                f"the GPU takes no more work from this process ({why}). A fresh one goes on."
+            ) from error
