@@ -77,6 +77,7 @@ class Trainer(Protocol):
         """
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 
 TrainerLoader = Callable[[DataSource], Trainer]
 """Called once per worker."""
@@ -90,9 +91,9 @@ class TorchTrainer:
 
     Raises:
         DataError: If the data cannot be used.
+        DeviceError: If the device cannot.
     """
 
-        DeviceError: If the device cannot.
     def __init__(self, source: DataSource) -> None:
         from fer_sweep.data import load_faces
         from fer_sweep.train import ResidentData, choose_device
@@ -132,9 +133,12 @@ class TorchTrainer:
 
         if isinstance(error, NonFiniteLoss):
             return "non-finite"
-        # The CPU allocator raises a bare RuntimeError; its text is all there is to go by.
-        on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-        if on_cpu or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        out = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        # CUDA's libraries and the CPU's allocator raise a bare RuntimeError; its text is all there is to go by.
+        said = isinstance(error, RuntimeError) and any(
+            text in str(error) for text in _OUT_OF_MEMORY
+        )
+        if out or said:
             return "out-of-memory"
         return "exception"
 
@@ -145,7 +149,11 @@ class TorchTrainer:
         import torch
 
         gc.collect()
-        if self._device.type == "cuda":
+        if self._device.type != "cuda":
+            return
+        try:
+            # A failed assertion or an illegal access spoils the CUDA context for good: all calls fail from then on.
+            torch.cuda.synchronize(self._device)
             torch.cuda.empty_cache()
         except RuntimeError as error:
             why = str(error).strip().partition("\n")[0]

@@ -130,8 +130,6 @@ def run_trial(
         if outcome.cause:
             run.summarise(_failure_record(outcome, ""))
     run.finish(outcome.exit_code)
-    if outcome.cause in ("exception", "out-of-memory"):
-        trainer.free_memory()
     return outcome
 
 

@@ -137,6 +137,10 @@ class Worker:
             session = AgentSession(self._connection, self._options.sweep, pause=self._leaving.wait)
         except FersweepError as error:
             return self._give_up(error, ExitCode.WORKER_MISCONFIGURED)
+        except Exception as error:  # whatever it is, the next worker would meet it too
+            _logger.exception("cannot start")
+            said = FersweepError(_first_line(error))
+            return self._give_up(said, ExitCode.WORKER_MISCONFIGURED)
         self._loaded = True
         self._channel.send(Ready(trainer.device, time.monotonic() - started, list(trainer.notes)))
         try:
@@ -208,6 +212,9 @@ class Worker:
                 outcome.message,
             )
         )
+        # Only now that the trial is closed and told: if the device is lost, this worker goes with it.
+        if outcome.cause in ("exception", "out-of-memory"):
+            trainer.free_memory()
 
     def _train(self, command: Command, trainer: Trainer) -> tuple[str, TrialOutcome]:
         run_id, stop = command.run_id, self._stop
@@ -327,6 +334,12 @@ class _Throttle:
         if now >= self._next:
             self._next = now + _PROGRESS_EVERY_S
             self._channel.send(Progress(self._run_id, batch, batches))
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of somebody else's says, with its type; the log has the rest."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def _exit_after(seconds: float) -> None:
