@@ -40,6 +40,7 @@ def test_create_agent_report_needs_no_id_and_no_account(run_cli: Cli, tmp_path: 
     page = tmp_path / ".fersweep" / "reports" / f"{sweep.rpartition('/')[2]}.html"
     assert str(page) in table.out
     assert "trial-1" in page.read_text()
+    assert [line for line in table.out.splitlines() if line != line.rstrip()] == []
     assert len(list(csv.DictReader(io.StringIO(run_cli("report", "--csv").out)))) == 2
     assert run_cli("report", "--markdown").out.startswith("#")
 

@@ -124,9 +124,10 @@ def _print(result: Report, *, as_json: bool, as_csv: bool, as_markdown: bool) ->
     elif as_markdown:
         print(to_markdown(result))
     else:
-        from rich.console import Console
+        from fer_sweep.cli.console import stdout_console
 
-        print_report(result, Console(highlight=False))
+        with stdout_console() as console:
+            print_report(result, console)
 
 
 def _has_finding(result: Report, at_least: str) -> bool:
