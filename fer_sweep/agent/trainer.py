@@ -63,6 +63,7 @@ class Trainer(Protocol):
         *,
         checkpoint: Path | None,
         on_batch: Callable[[int, int], None] | None,
+        describe: Callable[[dict[str, Any]], None] | None,
     ) -> Result:
         """Train one trial; see ``fer_sweep.train.train``."""
 
@@ -119,11 +120,20 @@ class TorchTrainer:
         *,
         checkpoint: Path | None = None,
         on_batch: Callable[[int, int], None] | None = None,
+        describe: Callable[[dict[str, Any]], None] | None = None,
     ) -> Result:
         """Train one trial on the resident data."""
         from fer_sweep.train import train
 
-        return train(config, self._data, log, should_stop, checkpoint=checkpoint, on_batch=on_batch)
+        return train(
+            config,
+            self._data,
+            log,
+            should_stop,
+            checkpoint=checkpoint,
+            on_batch=on_batch,
+            describe=describe,
+        )
 
     def cause(self, error: BaseException) -> Cause:
         """Tell a full device and a diverged loss from an ordinary exception."""
