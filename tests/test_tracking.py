@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -247,6 +249,29 @@ def test_runs_of_one_process_keep_their_rows_states_and_plain_best(
     assert [row["epoch"] for row in rows] == [1, 2]
     assert math.isnan(rows[0]["val/loss"])
     assert rows[1]["val/loss"] == math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.wandb_client
+def test_a_lost_cell_comes_back_once_its_run_is_deleted_and_the_sweep_resumed(
+    connection: Connection, client: Path
+) -> None:
+    import wandb
+
+    sweep = create_sweep(connection, {**CONFIG, "parameters": {"seed": {"values": [7]}}})
+    lost = AgentSession(connection, sweep).heartbeat(())
+    assert lost is not None
+    record_failure(
+        connection, sweep, lost.run_id, exit_code=EXIT_KILLED, failure={"failure/cause": "killed"}
+    )
+    assert fetch_sweep(connection, sweep).state == "FINISHED"
+
+    wandb.Api().run(f"{sweep.entity}/{sweep.project}/{lost.run_id}").delete()
+    subprocess.run([sys.executable, "-m", "wandb", "sweep", "--resume", sweep.path], check=True)
+
+    again = AgentSession(connection, sweep).heartbeat(())
+    assert again is not None
+    assert (again.type, again.parameters) == ("run", {"seed": 7})
 
 
 def test_a_dead_processs_run_is_closed_with_its_cause(connection: Connection) -> None:
