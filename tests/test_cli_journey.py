@@ -44,7 +44,7 @@ def test_create_agent_report_needs_no_id_and_no_account(run_cli: Cli, tmp_path: 
     assert len(list(csv.DictReader(io.StringIO(run_cli("report", "--csv").out)))) == 2
     assert run_cli("report", "--markdown").out.startswith("#")
 
-    again = run_cli("agent", "--data", "faces:n=320")
+    again = run_cli("agent")
     assert again.code == 0
     assert "nothing to run" in again.err
 
@@ -63,12 +63,23 @@ def test_a_trial_that_fails_ends_in_exit_code_3_and_in_the_report(
     report = json.loads(run_cli("report", "--json").out)
 
     assert agent.code == 3
-    assert "train_size" in agent.err
+    warning = "parameters.train_size: trials cannot take more than the 256 training images"
+    assert warning in agent.err
     states = {run["config"]["train_size"]: run["state"] for run in report["runs"]}
     assert states == {100: "finished", 5000: "failed"}
     failed = next(run for run in report["runs"] if run["state"] == "failed")
     assert failed["failure"]["cause"] == "exception"
     assert "train_size" in failed["failure"]["traceback"]
+
+
+def test_a_sweep_that_wants_more_images_than_there_are_costs_no_trial(run_cli: Cli) -> None:
+    run_cli("create", "--arch", "cnn1", "--train-size", "5000,6000", "--epochs", "1")
+
+    agent = run_cli("agent", "--data", "faces:n=320")
+
+    assert agent.code == 2
+    assert "256 training images of the data (got 5000, 6000)" in agent.err
+    assert json.loads(run_cli("report", "--json").out)["runs"] == []
 
 
 @pytest.mark.slow
@@ -98,7 +109,7 @@ def test_commands_without_a_sweep_say_how_to_get_one(run_cli: Cli) -> None:
 def test_gpus_that_are_not_there_are_refused_with_the_cpu_way(run_cli: Cli) -> None:
     run_cli(*TINY)
 
-    result = run_cli("agent", "--gpus", "0,1", "--data", "faces:n=320")
+    result = run_cli("agent", "--gpus", "0,1")
 
     assert result.code == 2
     assert "--gpus" in result.err

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from fer_sweep.agent.board import Board
+from fer_sweep.agent.fit import check_sweep
 from fer_sweep.agent.machine import Machine, this_machine
 from fer_sweep.agent.messages import Drain, Event, Ready, StopNow
 from fer_sweep.agent.report import AgentReport, TrialRecord
@@ -103,6 +104,7 @@ def run_agent(
     view: View | None = None,
     machine: Machine | None = None,
     environ: Mapping[str, str] | None = None,
+    read_data: Callable[[], int] | None = None,
 ) -> AgentReport:
     """Run trials of a sweep on every slot of this machine until it is done.
 
@@ -114,8 +116,12 @@ def run_agent(
         view: How to talk; by default what suits stderr.
         machine: Devices and cores; by default this machine's.
         environ: The environment of the workers; by default this process's.
+        read_data: Called before the first worker starts, if there is anything to run; reads the data into
+            the cache and returns the number of training images.
 
     Raises:
+        ConfigError: If every trial would fail: the sweep is another program's, or asks for more images
+            than there are.
         DeviceError: If a GPU that was asked for is not there.
         TrackingError: If the sweep cannot be read.
         WorkersFailedError: If no worker could start.
@@ -135,6 +141,9 @@ def run_agent(
     if info.state in _ENDED:
         view.say(f"sweep {options.sweep.path} is {info.state.lower()}: nothing to run.")
         return AgentReport(options.sweep, (), 0.0, 0.0, plan.on_gpu)
+    images = read_data() if read_data else None
+    for line in check_sweep(info.config, where=f"sweep {options.sweep.path}", train_images=images):
+        view.say(f"warning: {line}")
     view.say(f"sweep {options.sweep.path} ({info.method}): {plan.note}.")
     board = Board(
         [slot.label for slot in plan.slots], left, constant=_constant_parameters(info.config)

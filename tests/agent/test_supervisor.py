@@ -41,7 +41,7 @@ from fer_sweep.tracking import (
 pytestmark = [pytest.mark.slow, pytest.mark.wandb_client]
 
 HERE = Path(__file__).parent
-RAISES, EXITS, DIVERGES, DIES, PRINTS = 13, 14, 15, 16, 17
+RAISES, EXITS, DIVERGES, DIES, PRINTS, BREAKS = 13, 14, 15, 16, 17, 18
 """Seeds that make the stub misbehave; as in stub_worker.py."""
 
 LONG = 500
@@ -267,6 +267,46 @@ def test_data_that_no_worker_can_load_is_reported_once(
     assert str(error.value) == "missing.csv: no such file. Give --data PATH."
     assert error.value.exit_code == ExitCode.USAGE
     assert fetch_runs(connection, sweep=sweep) == []
+
+
+def test_a_worker_that_cannot_start_says_why_and_is_not_started_again(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    given = options(make_sweep(connection, [1, 2]), data="strange.csv", workers=1)
+    with pytest.raises(WorkersFailedError, match=r"^ImportError: libstrange\.so: cannot open$"):
+        run(given)
+    log = (given.home / "logs" / "cpu-0.log").read_text()
+    assert log.count("--- worker started") == 1
+    assert "(a second line)" in log
+
+
+def test_a_worker_whose_device_is_lost_is_replaced_after_its_trial_was_closed(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    sweep = make_sweep(connection, [BREAKS, 1])
+    given = options(sweep, workers=1)
+    stream = io.StringIO()
+    report = run(given, stream)
+
+    assert report.by_state == {"finished": 1, "failed": 1}
+    assert report.by_cause == {"exception": 1}
+    assert not report.problems
+    broken = runs_by_seed(connection, sweep)[BREAKS]
+    assert broken.summary["failure/message"] == "ValueError: the stub was told to fail"
+    assert "takes no more work from this process" in stream.getvalue()
+    assert (given.home / "logs" / "cpu-0.log").read_text().count("--- worker started") == 2
+
+
+def test_a_sweep_of_another_program_is_refused_before_it_costs_a_trial(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    parameters = {"lr": {"values": [0.1, 0.2]}, "epochs": {"value": 1}}
+    sweep = create_sweep(connection, {"method": "grid", "parameters": parameters})
+    with pytest.raises(ConfigError) as error:
+        run(options(sweep))
+    assert f"sweep {sweep.path}: parameters.lr: no such hyperparameter" in str(error.value)
+    assert "Did you mean learning_rate?" in str(error.value)
+    assert fetch_sweep(connection, sweep).run_count == 0
 
 
 def test_a_worker_count_below_one_is_refused(
