@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ def _check_gpu() -> None:
     try:
         torch.zeros(1, device="cuda").add_(1).item()
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-        why = str(error).strip().partition("\n")[0].rstrip(".")
+        why = re.split(r"\n|\. ", str(error).strip())[0].rstrip(".")
         full = "out of memory" in why
         fix = "Free its memory, use another" if full else "Update the driver, use another GPU"
         raise DeviceError(
