@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_sweep.errors import ConfigError
-from fer_sweep.space import Parameter, Problem, lint
+from fer_sweep.space import Parameter, Problem, lint, random_values
 from fer_sweep.space.parameter import read_parameters
 from fer_sweep.train_config import TrainConfig, value_problem
 
@@ -47,10 +47,23 @@ def check_sweep(
 
 
 def _has_good_value(parameter: Parameter) -> bool:
-    """Whether it lists a value that ``train()`` takes, so that only cells with another one fail."""
+    """Whether it can take a value that ``train()`` takes too, so that only trials with others fail."""
     if parameter.name not in TrainConfig.model_fields or len(parameter.path) > 1:
         return False
-    return any(value_problem(parameter.name, value) is None for value in parameter.values)
+    return any(value_problem(parameter.name, value) is None for value in _samples(parameter))
+
+
+def _samples(parameter: Parameter) -> Sequence[Any]:
+    """All values of a list; ends and middle of a range."""
+    if parameter.values:
+        return parameter.values
+    steps = random_values(parameter)
+    if steps is not None:
+        return steps[0], steps[len(steps) // 2], steps[-1]
+    if TrainConfig.model_fields[parameter.name].annotation is not float:
+        return ()
+    low, high = parameter.bounds
+    return low, (low + high) / 2, high
 
 
 def _compare(train_size: Parameter, space: str, train_images: int) -> tuple[float, Problem | None]:

@@ -36,6 +36,11 @@ def test_a_sweep_that_fits_is_not_talked_about(parameters: dict[str, Any]) -> No
             {"dropout": {"values": [1, 2]}}, "parameters.dropout: values: must be", id="all values"
         ),
         pytest.param(
+            {"epochs": {"distribution": "uniform", "min": 1, "max": 9}},
+            "parameters.epochs: takes whole numbers",
+            id="fractions of an epoch",
+        ),
+        pytest.param(
             {"model": {"parameters": {"arch": {"value": "cnn1"}}}}, "parameters.model", id="nested"
         ),
     ],
@@ -44,14 +49,30 @@ def test_a_sweep_of_which_no_trial_can_run_is_refused(
     parameters: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
-        check({**parameters, "epochs": {"value": 1}})
+        check({"epochs": {"value": 1}, **parameters}, method="random", run_cap=9)
     assert error.value.problems[0].startswith(f"sweep e/p/s: {problem}")
     assert error.value.problems[-1].startswith("sweep e/p/s: every trial would fail here. Run it")
 
 
-def test_a_list_with_one_good_value_is_told_and_runs() -> None:
-    (told,) = check({"arch": {"values": ["cnn1", "vit"]}})
-    assert told.startswith("sweep e/p/s: parameters.arch: values: must be one of")
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        pytest.param(
+            {"arch": {"values": ["cnn1", "vit"]}}, "parameters.arch: values: must be", id="list"
+        ),
+        pytest.param(
+            {"dropout": {"min": 0.0, "max": 1.5}}, "parameters.dropout: max: must be", id="range"
+        ),
+        pytest.param(
+            {"batch_size": {"min": 0, "max": 64}}, "parameters.batch_size: min: must", id="whole"
+        ),
+    ],
+)
+def test_values_of_which_some_are_good_are_told_and_run(
+    parameters: dict[str, Any], problem: str
+) -> None:
+    (told,) = check(parameters, method="random", run_cap=9)
+    assert told.startswith(f"sweep e/p/s: {problem}")
 
 
 def test_a_metric_that_is_not_logged_is_told() -> None:
