@@ -77,7 +77,7 @@ def load_settings(
         environ: The environment; the process's own by default.
 
     Raises:
-        ConfigError: If ``fersweep.toml`` is malformed or has unknown keys, or the cloud was asked for
+        ConfigError: If ``fersweep.toml`` is malformed or has unknown keys or values of another type, or the cloud was asked for
             and no key is configured.
     """
     env = os.environ if environ is None else environ
@@ -130,11 +130,23 @@ def _read_file(path: Path) -> dict[str, object]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML ({error}). Fix or remove the file.") from error
-    unknown = sorted(set(values) - set(_FILE_KEYS))
-    if unknown:
-        known = ", ".join(_FILE_KEYS)
-        raise ConfigError([f"{path}: {key}: unknown setting. Known: {known}." for key in unknown])
+    problems = [
+        f"{path}: {problem}"
+        for key in sorted(values)
+        for problem in [_file_problem(key, values[key])]
+        if problem
+    ]
+    if problems:
+        raise ConfigError(problems)
     return values
+
+
+def _file_problem(key: str, value: object) -> str:
+    if key not in _FILE_KEYS:
+        return f"{key}: unknown setting. Known: {', '.join(_FILE_KEYS)}."
+    if key == "local":
+        return "" if isinstance(value, bool) else f"local: must be true or false (got {value!r})."
+    return "" if isinstance(value, str) else f"{key}: must be text in quotes (got {value!r})."
 
 
 def _netrc_key(base_url: str, env: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Every hyperparameter of one trial: its meaning, unit, bounds and default. No torch here.
 
 ``TrainConfig`` is what ``train()`` is called with, what a sweep's parameters are checked against
-(``space.py``), and what a run's ``config`` holds. Adding a field here makes it sweepable.
+(``fer_sweep.space``), and what a run's ``config`` holds. Adding a field here makes it sweepable.
 """
 
 from __future__ import annotations

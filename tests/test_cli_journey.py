@@ -40,10 +40,11 @@ def test_create_agent_report_needs_no_id_and_no_account(run_cli: Cli, tmp_path: 
     page = tmp_path / ".fersweep" / "reports" / f"{sweep.rpartition('/')[2]}.html"
     assert str(page) in table.out
     assert "trial-1" in page.read_text()
+    assert [line for line in table.out.splitlines() if line != line.rstrip()] == []
     assert len(list(csv.DictReader(io.StringIO(run_cli("report", "--csv").out)))) == 2
     assert run_cli("report", "--markdown").out.startswith("#")
 
-    again = run_cli("agent", "--data", "faces:n=320")
+    again = run_cli("agent")
     assert again.code == 0
     assert "nothing to run" in again.err
 
@@ -62,12 +63,23 @@ def test_a_trial_that_fails_ends_in_exit_code_3_and_in_the_report(
     report = json.loads(run_cli("report", "--json").out)
 
     assert agent.code == 3
-    assert "train_size" in agent.err
+    warning = "parameters.train_size: trials cannot take more than the 256 training images"
+    assert warning in agent.err
     states = {run["config"]["train_size"]: run["state"] for run in report["runs"]}
     assert states == {100: "finished", 5000: "failed"}
     failed = next(run for run in report["runs"] if run["state"] == "failed")
     assert failed["failure"]["cause"] == "exception"
     assert "train_size" in failed["failure"]["traceback"]
+
+
+def test_a_sweep_that_wants_more_images_than_there_are_costs_no_trial(run_cli: Cli) -> None:
+    run_cli("create", "--arch", "cnn1", "--train-size", "5000,6000", "--epochs", "1")
+
+    agent = run_cli("agent", "--data", "faces:n=320")
+
+    assert agent.code == 2
+    assert "256 training images of the data (got 5000, 6000)" in agent.err
+    assert json.loads(run_cli("report", "--json").out)["runs"] == []
 
 
 @pytest.mark.slow
@@ -97,7 +109,7 @@ def test_commands_without_a_sweep_say_how_to_get_one(run_cli: Cli) -> None:
 def test_gpus_that_are_not_there_are_refused_with_the_cpu_way(run_cli: Cli) -> None:
     run_cli(*TINY)
 
-    result = run_cli("agent", "--gpus", "0,1", "--data", "faces:n=320")
+    result = run_cli("agent", "--gpus", "0,1")
 
     assert result.code == 2
     assert "--gpus" in result.err
@@ -155,14 +167,97 @@ def test_what_is_no_sweep_and_what_is_in_another_project_lists_what_there_is(run
 
 
 def test_the_last_sweep_of_another_server_is_not_taken_for_one_of_this(
-    run_cli: Cli, local_server: LocalServer
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_cli(*TINY, "--local")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
 
     result = run_cli("report", "--cloud")
 
     assert result.code == 2
-    assert "Add --local, or name a sweep." in result.err
+    assert "lives on the local server; this command talks to wandb.ai. Add --local" in result.err
+
+
+def test_a_local_server_is_the_same_after_it_came_back_on_another_port(
+    run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_server: LocalServer
+) -> None:
+    from fer_sweep.server.embedded import start_server
+
+    created = run_cli(*TINY)
+    with start_server(tmp_path / "server" / "server.sqlite") as again:
+        assert again.url != local_server.url
+        monkeypatch.setenv("WANDB_BASE_URL", again.url)
+        report = run_cli("report", "--json")
+
+    assert (created.code, report.code) == (0, 0)
+
+
+def test_a_project_may_have_spaces_in_its_name(run_cli: Cli) -> None:
+    created = run_cli(*TINY, "--project", "my faces")
+
+    assert created.out.strip().startswith("local/my faces/")
+    assert run_cli("report", "--json").code == 0
+
+
+def test_a_flag_beats_the_project_of_the_file(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "project: file\nmethod: grid\nmetric: {name: best/val_accuracy, goal: maximize}\n"
+        "parameters:\n  arch: {value: cnn1}\n"
+    )
+
+    assert run_cli("create", "s.yaml").out.startswith("local/file/")
+    assert run_cli("create", "s.yaml", "-p", "other").out.startswith("local/other/")
+
+
+def test_a_project_that_the_last_sweep_is_not_of_is_said_to_be_so(run_cli: Cli) -> None:
+    sweep = run_cli(*TINY).out.strip()
+
+    result = run_cli("report", "-p", "nope")
+
+    assert result.code == 2
+    assert f"--project nope: the last sweep created here, {sweep}, is not of that" in result.err
+    assert run_cli("report", "-p", "fersweep", "--json").code == 0
+
+
+def test_the_url_of_a_cloud_sweep_is_not_looked_up_in_the_local_server(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = run_cli(*TINY).out.strip()
+    sweep_id = sweep.rpartition("/")[2]
+
+    cloud = run_cli("report", f"https://wandb.ai/local/fersweep/sweeps/{sweep_id}")
+    local = run_cli("report", f"http://localhost:1/local/fersweep/sweeps/{sweep_id}", "--json")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    other = run_cli("report", f"http://localhost:1/local/fersweep/sweeps/{sweep_id}")
+
+    assert (cloud.code, local.code, other.code) == (2, 0, 2)
+    assert "lives on wandb.ai; this command is local. Add --cloud" in cloud.err
+    assert "lives on the local server; this command talks to wandb.ai. Add --local" in other.err
+
+
+def test_addresses_that_die_with_the_command_are_not_printed(run_cli: Cli, tmp_path: Path) -> None:
+    from fer_sweep.server.embedded import start_server
+    from fer_sweep.tracking import AgentSession, SweepRef, connect
+
+    created = json.loads(run_cli(*TINY, "--json").out)
+    with start_server(tmp_path / ".fersweep" / "server.sqlite") as server:
+        connection = connect(server.url, server.api_key, "local", "fersweep")
+        AgentSession(connection, SweepRef(*created["sweep"].split("/"))).heartbeat(())
+    (run,) = json.loads(run_cli("report", "--json").out)["runs"]
+
+    assert (created["url"], run["url"]) == ("", "")
+
+
+@pytest.mark.parametrize("sweep", [(), ("zzzzzzzz",)], ids=["no sweep named", "an unknown one"])
+@pytest.mark.parametrize("command", ["agent", "report"])
+def test_a_command_that_finds_no_sweep_leaves_nothing_behind(
+    run_cli: Cli, tmp_path: Path, command: str, sweep: tuple[str, ...]
+) -> None:
+    result = run_cli(command, *sweep)
+
+    assert result.code == 2
+    assert "Run `fersweep create`" in result.err
+    assert not (tmp_path / ".fersweep").exists()
 
 
 def test_a_wrong_api_key_is_one_line(

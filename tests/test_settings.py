@@ -65,6 +65,19 @@ def test_unknown_keys_of_the_file_are_all_named_with_the_choices(tmp_path: Path)
     assert len(error.value.problems) == 2
 
 
+def test_values_of_the_wrong_type_are_all_named_with_the_right_one(tmp_path: Path) -> None:
+    (tmp_path / "fersweep.toml").write_text('local = "false"\nproject = 3\ndatas = "y"\n')
+
+    with pytest.raises(ConfigError) as error:
+        load_settings(folder=tmp_path, environ={})
+
+    text = "\n".join(error.value.problems)
+    assert len(error.value.problems) == 3
+    assert "local: must be true or false (got 'false')." in text
+    assert "project: must be text in quotes (got 3)." in text
+    assert "datas: unknown setting." in text
+
+
 def test_a_broken_file_names_itself(tmp_path: Path) -> None:
     (tmp_path / "fersweep.toml").write_text("project = ")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ from fer_sweep.tracking import (
     sweep_url,
 )
 from fer_sweep.tracking.client import is_supported
+from fer_sweep.tracking.runs import is_asked_to_stop
 
 CONFIG = {
     "method": "grid",
@@ -80,11 +83,15 @@ def answers() -> Iterator[tuple[str, type[Answers]]]:
         ("team/other/ab12", "team/other/ab12"),
         ("team/other/sweeps/ab12", "team/other/ab12"),
         ("https://wandb.ai/team/other/sweeps/ab12?nw=x", "team/other/ab12"),
-        ("http://127.0.0.1:8642/local/my%20project/sweeps/ab12/", None),
+        ("http://127.0.0.1:8642/local/my%20project/sweeps/ab12/", "local/my project/ab12"),
+        ("local/my project/ab12", "local/my project/ab12"),
+        ("http://[::1/local/fer/sweeps/ab12", None),
+        ("team/../ab12", None),
+        ("team/50%/ab12", None),
         ("https://wandb.ai/team/other/runs/ab12", None),
         ("a/b/c/d", None),
         ("", None),
-        ("two words", None),
+        ("  ", None),
     ],
 )
 def test_a_sweep_is_named_in_any_of_its_forms(text: str, path: str | None) -> None:
@@ -111,7 +118,8 @@ def test_a_wrong_key_says_so(local_server: LocalServer) -> None:
 def test_an_absent_server_says_so_within_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(
-        TrackingError, match=r"^http://127.0.0.1:9: cannot be reached: nothing listens .*--local"
+        TrackingError,
+        match=r"^http://127.0.0.1:9: cannot be reached: nothing listens .*fersweep serve",
     ):
         connect("http://127.0.0.1:9", "x" * 40, "", "p")
     assert time.monotonic() - begun < 5
@@ -243,6 +251,29 @@ def test_runs_of_one_process_keep_their_rows_states_and_plain_best(
     assert rows[1]["val/loss"] == math.inf
 
 
+@pytest.mark.slow
+@pytest.mark.wandb_client
+def test_a_lost_cell_comes_back_once_its_run_is_deleted_and_the_sweep_resumed(
+    connection: Connection, client: Path
+) -> None:
+    import wandb
+
+    sweep = create_sweep(connection, {**CONFIG, "parameters": {"seed": {"values": [7]}}})
+    lost = AgentSession(connection, sweep).heartbeat(())
+    assert lost is not None
+    record_failure(
+        connection, sweep, lost.run_id, exit_code=EXIT_KILLED, failure={"failure/cause": "killed"}
+    )
+    assert fetch_sweep(connection, sweep).state == "FINISHED"
+
+    wandb.Api().run(f"{sweep.entity}/{sweep.project}/{lost.run_id}").delete()
+    subprocess.run([sys.executable, "-m", "wandb", "sweep", "--resume", sweep.path], check=True)
+
+    again = AgentSession(connection, sweep).heartbeat(())
+    assert again is not None
+    assert (again.type, again.parameters) == ("run", {"seed": 7})
+
+
 def test_a_dead_processs_run_is_closed_with_its_cause(connection: Connection) -> None:
     sweep = create_sweep(connection, CONFIG)
     command = AgentSession(connection, sweep).heartbeat(())
@@ -252,6 +283,23 @@ def test_a_dead_processs_run_is_closed_with_its_cause(connection: Connection) ->
     (run,) = fetch_runs(connection, sweep=sweep)
     assert run.state == "failed"
     assert run.summary["failure/message"] == "SIGKILL"
+
+
+def test_the_server_says_whether_a_run_is_to_stop(connection: Connection) -> None:
+    sweep = create_sweep(connection, CONFIG)
+    command = AgentSession(connection, sweep).heartbeat(())
+    assert command is not None
+    assert not is_asked_to_stop(connection, command.run_id)
+    stop_run(connection, command.run_id)
+    assert is_asked_to_stop(connection, command.run_id)
+
+
+def stop_run(connection: Connection, run_id: str) -> None:
+    query = "query Run($p: String!, $r: String!) { project(name: $p) { run(name: $r) { id } } }"
+    names = {"p": connection.project, "r": run_id}
+    run = connection.execute(query, names)["project"]["run"]
+    mutation = "mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { success } }"
+    connection.execute(mutation, {"id": run["id"]})
 
 
 def test_runs_are_filtered_on_the_server(connection: Connection) -> None:
@@ -272,6 +320,29 @@ def test_a_workers_environment_has_the_key_and_no_stray_run_settings(tmp_path: P
     assert env["PATH"] == "/bin"
     assert "WANDB_MODE" not in env
     assert "WANDB_RUN_ID" not in env
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
+def test_no_proxy_stands_between_this_machine_and_itself(
+    local_server: LocalServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert connect(local_server.url, local_server.api_key, "", "p").entity == "local"
+
+
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://proxy:1")
+    with pytest.raises(TrackingError, match=r"proxy of this environment .* ALL_PROXY"):
+        connect("https://api.wandb.ai", "x" * 40, "", "p")
+
+
+def test_a_workers_client_needs_no_proxy_for_this_machine(tmp_path: Path) -> None:
+    here = Connection("http://127.0.0.1:8642", "k" * 40, "e", "p")
+    cloud = Connection("https://api.wandb.ai", "k" * 40, "e", "p")
+    shell = {"NO_PROXY": "intranet, localhost"}
+    env = client_environment(here, tmp_path, shell)
+    assert env["NO_PROXY"] == env["no_proxy"] == "intranet,localhost,127.0.0.1"
+    assert client_environment(cloud, tmp_path, shell)["NO_PROXY"] == "intranet, localhost"
 
 
 @pytest.mark.parametrize(

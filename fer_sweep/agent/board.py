@@ -135,6 +135,11 @@ class Board:
         """Trials not yet started; None when nobody knows."""
         return None if self._allowance is None else max(0, self._allowance - self._taken)
 
+    def limit_left(self, open_cells: int) -> None:
+        """Take in how many trials nobody has taken yet: other agents take some too."""
+        if self.left is not None and open_cells < self.left:
+            self._allowance = self._taken + open_cells
+
     @property
     def elapsed_s(self) -> float:
         """Since the agent started."""
@@ -160,4 +165,6 @@ class Board:
         seat.trial.name = event.name or event.run_id
         varied = {k: v for k, v in event.parameters.items() if k not in self._constant}
         seat.trial.parameters = varied or event.parameters
-        seat.trial.epochs = event.epochs
+        # A sweep may say "10": the trial then fails by its config, and the board must live to tell.
+        epochs: object = event.epochs
+        seat.trial.epochs = epochs if isinstance(epochs, int) and epochs > 0 else 0

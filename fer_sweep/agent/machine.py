@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,12 @@ class Gpu:
         index: In PCI bus order, as ``nvidia-smi`` counts.
         uuid: ``GPU-…``.
         name: The product's name.
-        memory_gb: In total, 1e9 bytes.
         mig_uuids: Its MIG slices (``MIG-…``), each a device of its own.
     """
 
     index: int
     uuid: str
     name: str
-    memory_gb: float
     mig_uuids: tuple[str, ...] = ()
 
 
@@ -50,22 +49,25 @@ def _find_gpus() -> tuple[Gpu, ...]:
     except pynvml.NVMLError:
         return ()  # no driver, or no permission: as good as no GPU
     try:
-        return tuple(_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        found = [_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return ()
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+    return tuple(gpu for gpu in found if gpu is not None)
 
 
-def _read_gpu(index: int) -> Gpu:
+def _read_gpu(index: int) -> Gpu | None:
+    """One GPU; None if it does not answer, as one that fell off its bus: the others are still good."""
     import pynvml
 
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    return Gpu(
-        index,
-        _text(pynvml.nvmlDeviceGetUUID(handle)),
-        _text(pynvml.nvmlDeviceGetName(handle)),
-        pynvml.nvmlDeviceGetMemoryInfo(handle).total / _GB,
-        _mig_uuids(handle),
-    )
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        uuid, name = pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle)
+    except pynvml.NVMLError:
+        return None
+    return Gpu(index, _text(uuid), _text(name), _mig_uuids(handle))
 
 
 def _mig_uuids(handle: object) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ import sys
 
 from fer_sweep.agent.trainer import DataSource, TorchTrainer, Trainer, TrainerLoader
 from fer_sweep.agent.trial import Run, StopSwitch, run_trial
-from fer_sweep.errors import FersweepError
+from fer_sweep.errors import FersweepError, TrackingError
 from fer_sweep.settings import Settings, load_settings
-from fer_sweep.tracking import join_run
+from fer_sweep.tracking import TrialRun, join_run
+
+_logger = logging.getLogger(__name__)
 
 
 def main(*, load: TrainerLoader = TorchTrainer) -> int:
@@ -26,16 +28,18 @@ def main(*, load: TrainerLoader = TorchTrainer) -> int:
     """
     logging.basicConfig(stream=sys.stderr, format="fersweep: %(message)s")
     stop = StopSwitch()
-    signal.signal(signal.SIGTERM, lambda number, _: _stop_by(number, stop))
+
+    def stop_by(number: int, _frame: object) -> None:
+        # Asked for when the trial stands still, so the run is open by then.
+        stop.request(signal.Signals(number).name, recorded=lambda: not _sweep_stopped(run))
+
+    signal.signal(signal.SIGTERM, stop_by)
     try:
         settings = load_settings(local=True)  # the server is the wandb client's business here
         run = join_run()
         trainer = _load_or_record(load, settings, run)
-        checkpoints = settings.home / "checkpoints"
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        outcome = run_trial(
-            run, trainer, run.config, stop, checkpoint=checkpoints / f"{run.run_id}.pt"
-        )
+        checkpoint = settings.home / "checkpoints" / f"{run.run_id}.pt"
+        outcome = run_trial(run, trainer, run.config, stop, checkpoint=checkpoint)
     except FersweepError as error:
         sys.stderr.write(f"fersweep: error: {error}\n")
         return int(error.exit_code)
@@ -52,5 +56,14 @@ def _load_or_record(load: TrainerLoader, settings: Settings, run: Run) -> Traine
         raise
 
 
-def _stop_by(number: int, stop: StopSwitch) -> None:
-    stop.request(signal.Signals(number).name, recorded=True)
+def _sweep_stopped(run: TrialRun) -> bool:
+    """Whether a SIGTERM carried out the sweep's own decision: ``wandb agent`` passes that on as one.
+
+    A server that does not answer leaves the signal as all that is known, and a trial that a cluster
+    killed must not pass for one that the sweep was done with.
+    """
+    try:
+        return run.is_asked_to_stop()
+    except TrackingError as error:
+        _logger.warning("cannot tell whether the sweep stopped this trial: %s", error)
+        return False

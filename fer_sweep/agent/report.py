@@ -28,7 +28,7 @@ class TrialRecord:
         best: Best validation accuracy, in [0, 1]; None when no epoch was finished.
         cause: Why it failed; None for finished trials and those that the sweep stopped.
         message: One line about the failure.
-        log: The worker's log, which has the whole traceback.
+        log: The worker's log, which has the whole traceback where there was one.
     """
 
     run_id: str
@@ -54,6 +54,7 @@ class AgentReport:
         worker_s: Seconds that workers existed, summed over slots: GPU seconds where a slot is a GPU.
         on_gpu: Whether the slots were GPUs.
         problems: Lines about slots that gave up.
+        note: Why there was nothing to do, when there was not; else empty.
         signal: The signal that stopped the trials (2 for the second Ctrl-C), or None.
         gave_up: True when every slot gave up.
     """
@@ -64,6 +65,7 @@ class AgentReport:
     worker_s: float
     on_gpu: bool
     problems: tuple[str, ...] = ()
+    note: str = ""
     signal: int | None = None
     gave_up: bool = False
     by_state: Counter[str] = field(init=False)
@@ -95,10 +97,11 @@ class AgentReport:
         ]
         if len(self.failed) > 10:
             lines.append(f"  and {len(self.failed) - 10} more.")
-        if self.failed:
-            logs = sorted({str(trial.log) for trial in self.failed})
-            lines.append(f"  Tracebacks: {', '.join(logs)}")
-        return [*lines, *self.problems]
+        # What a user or a signal stopped left nothing to read.
+        logs = sorted({str(trial.log) for trial in self.failed if trial.state == "failed"})
+        if logs:
+            lines.append(f"  More in {', '.join(logs)}")
+        return [*lines, *([self.note] if self.note else []), *self.problems]
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``; every number in the unit its name says."""
@@ -110,6 +113,7 @@ class AgentReport:
             "worker_s": self.worker_s,
             "on_gpu": self.on_gpu,
             "problems": list(self.problems),
+            "note": self.note,
             "signal": self.signal,
             "exit_code": self.exit_code,
             "trials": [{**asdict(trial), "log": str(trial.log)} for trial in self.trials],

@@ -111,6 +111,7 @@ class SlotSeat:
         self._deaths = 0
         self._restart_at: float | None = None
         self._leaving = False
+        self._killed_because = ""
         self._news: list[str] = []
 
     @property
@@ -139,9 +140,10 @@ class SlotSeat:
         if self._process is not None:
             self._process.send(order)
 
-    def kill(self) -> None:
-        """SIGKILL the worker and all below it; its exit is reported as usual."""
+    def kill(self, reason: str) -> None:
+        """SIGKILL the worker and all below it; its exit is reported as usual, for ``reason``."""
         self._leaving = True
+        self._killed_because = reason
         self._restart_at = None
         if self._process is not None:
             self._process.kill()
@@ -240,8 +242,7 @@ class SlotSeat:
     def _record_lost_trial(self, code: int, stopping: bool) -> TrialEnded:
         assert self._trial is not None
         run_id = self._trial.run_id
-        message = self.fatal.message if self.fatal else f"its worker was {describe_exit(code)}"
-        message = message.replace("was exited", "exited")
+        message = self._killed_because or self._last_words(code)
         ended = TrialEnded(
             run_id,
             self._trial.name or run_id,
@@ -261,6 +262,11 @@ class SlotSeat:
             self._news.append(f"run {run_id} could not be closed as {ended.state}: {error}")
         self._close_trial(ended)
         return ended
+
+    def _last_words(self, code: int) -> str:
+        if self.fatal:
+            return self.fatal.message
+        return f"its worker {'was ' if code < 0 else ''}{describe_exit(code)}"
 
     def _close_trial(self, ended: TrialEnded) -> None:
         trial, self._trial = self._trial, None

@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,15 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from fer_sweep.agent.board import Board
+from fer_sweep.agent.display import Display
+from fer_sweep.agent.fit import check_sweep
 from fer_sweep.agent.machine import Machine, this_machine
 from fer_sweep.agent.messages import Drain, Event, Ready, StopNow
 from fer_sweep.agent.report import AgentReport, TrialRecord
 from fer_sweep.agent.seat import SlotSeat, Tokens
 from fer_sweep.agent.signals import caught_signals
 from fer_sweep.agent.slots import SlotPlan, plan_slots
+from fer_sweep.agent.sweep_watch import SweepWatch, open_cells
 from fer_sweep.agent.view import View, make_view
 from fer_sweep.agent.worker import WorkerOptions
 from fer_sweep.errors import ExitCode, FersweepError
@@ -41,6 +44,7 @@ STOP_GRACE_S = 30.0
 """From "stop now" to SIGKILL: a batch of the largest network on a CPU, and closing the run."""
 
 _TICK_S = 0.2
+_NOTHING_TO_DO = "  The sweep had no trial for this agent: others have taken or finished them all, or it was stopped."
 _ENDED = ("FINISHED", "CANCELED")
 
 
@@ -103,6 +107,7 @@ def run_agent(
     view: View | None = None,
     machine: Machine | None = None,
     environ: Mapping[str, str] | None = None,
+    read_data: Callable[[], int] | None = None,
 ) -> AgentReport:
     """Run trials of a sweep on every slot of this machine until it is done.
 
@@ -114,8 +119,12 @@ def run_agent(
         view: How to talk; by default what suits stderr.
         machine: Devices and cores; by default this machine's.
         environ: The environment of the workers; by default this process's.
+        read_data: Called before the first worker starts, if there is anything to run; reads the data into
+            the cache and returns the number of training images.
 
     Raises:
+        ConfigError: If every trial would fail: the sweep is another program's, or asks for more images
+            than there are.
         DeviceError: If a GPU that was asked for is not there.
         TrackingError: If the sweep cannot be read.
         WorkersFailedError: If no worker could start.
@@ -131,20 +140,22 @@ def run_agent(
         environ=environ,
         at_most=left,
     )
-    view = view or make_view(sys.stderr)
-    if info.state in _ENDED:
-        view.say(f"sweep {options.sweep.path} is {info.state.lower()}: nothing to run.")
-        return AgentReport(options.sweep, (), 0.0, 0.0, plan.on_gpu)
-    view.say(f"sweep {options.sweep.path} ({info.method}): {plan.note}.")
     board = Board(
         [slot.label for slot in plan.slots], left, constant=_constant_parameters(info.config)
     )
-    return Supervisor(options, plan, view, environ, board).run()
+    display = Display(board, view or make_view(sys.stderr))
+    if info.state in _ENDED:
+        display.say(f"sweep {options.sweep.path} is {info.state.lower()}: nothing to run.")
+        return AgentReport(options.sweep, (), 0.0, 0.0, plan.on_gpu)
+    images = read_data() if read_data else None
+    for line in check_sweep(info.config, where=f"sweep {options.sweep.path}", train_images=images):
+        display.say(f"warning: {line}")
+    display.say(f"sweep {options.sweep.path} ({info.method}): {plan.note}.")
+    return Supervisor(options, plan, display, environ).run()
 
 
 def _trials_left(info: SweepInfo, count: int | None) -> int | None:
-    open_cells = None if info.expected is None else max(0, info.expected - info.run_count)
-    known = [number for number in (open_cells, count) if number is not None]
+    known = [number for number in (open_cells(info), count) if number is not None]
     return min(known) if known else None
 
 
@@ -163,39 +174,41 @@ class Supervisor:
     Args:
         options: What to do.
         plan: The slots.
-        view: How to talk.
+        display: How to talk; its board has one seat per slot.
         environ: The environment of the workers.
-        board: What the view shows, one seat per slot.
     """
 
     def __init__(
         self,
         options: AgentOptions,
         plan: SlotPlan,
-        view: View,
+        display: Display,
         environ: Mapping[str, str],
-        board: Board,
     ) -> None:
         self._options = options
         self._plan = plan
-        self._view = view
+        self._display = display
+        self._board = display.board
+        self._watch = SweepWatch(options.connection, options.sweep)
         self._phase = _Phase.WORK
         self._signal: int | None = None
         self._kill_at: float | None = None
         self._told: set[str] = set()
         self._inbox: SimpleQueue[tuple[int, Event | int | None]] = SimpleQueue()
         self._signals: SimpleQueue[int] = SimpleQueue()
-        self._board = board
         tokens = Tokens(options.count)
         worker = WorkerOptions(options.sweep, options.home, options.data, options.drop_duplicates)
-        command = [*options.worker_command, *worker.arguments()]
         base = client_environment(options.connection, options.home, environ)
         self._seats = [
             SlotSeat(
                 slot=slot,
-                command=command,
+                command=[
+                    *options.worker_command,
+                    *replace(worker, device=slot.device).arguments(),
+                ],
                 env={**base, **slot.env},
-                log=options.home / "logs" / f"{_file_name(slot.label)}.log",
+                # Two agents may work in one folder.
+                log=options.home / "logs" / f"{_file_name(slot.label)}-{os.getpid()}.log",
                 connection=options.connection,
                 sweep=options.sweep,
                 tokens=tokens,
@@ -210,7 +223,8 @@ class Supervisor:
         begun = time.monotonic()
         self._options.home.mkdir(parents=True, exist_ok=True)
         with caught_signals(self._signals.put):
-            self._view.open(self._board)
+            self._display.open()
+            self._watch.start()
             try:
                 for seat in self._seats:
                     seat.start()
@@ -219,15 +233,18 @@ class Supervisor:
             finally:
                 for seat in self._seats:
                     seat.destroy()
-                self._view.close()
+                self._watch.finish()
+                self._display.close()
         self._raise_if_none_started()
+        trials = tuple(self._in_order())
         return AgentReport(
             sweep=self._options.sweep,
-            trials=tuple(self._in_order()),
+            trials=trials,
             wall_s=time.monotonic() - begun,
             worker_s=sum(seat.worker_s for seat in self._seats),
             on_gpu=self._plan.on_gpu,
             problems=tuple(seat.problem for seat in self._seats if seat.problem),
+            note="" if trials or self._phase > _Phase.WORK else _NOTHING_TO_DO,
             signal=self._signal,
             gave_up=all(seat.problem for seat in self._seats),
         )
@@ -250,31 +267,31 @@ class Supervisor:
             seat.restart_if_due(now)
         if self._kill_at is not None and now >= self._kill_at:
             self._enter(_Phase.KILL)
-        self._view.refresh()
+        if self._watch.open_cells is not None:
+            self._board.limit_left(self._watch.open_cells)
+        self._display.refresh()
 
     def _handle(self, index: int, happened: Event | int | None) -> None:
         seat = self._seats[index]
         if isinstance(happened, int):
             ended = seat.worker_ended(happened, stopping=self._phase >= _Phase.STOP)
             if ended is not None:
-                self._board.end(index, ended)
-                self._view.event(index, ended)
+                self._display.lost(index, ended)
             self._board.seats[index].status = seat.status
             for line in seat.take_news():
-                self._view.say(f"[{seat.slot.label}] {line}")
+                self._display.say(f"[{seat.slot.label}] {line}")
         elif happened is not None:
             if isinstance(happened, Ready):
                 self._tell_notes(happened.notes)
             seat.worker_said(happened)
-            self._board.apply(index, happened)
-            self._view.event(index, happened)
+            self._display.event(index, happened)
 
     def _tell_notes(self, notes: Sequence[str]) -> None:
         """All workers read the same data: what there is to say about it is said once."""
         for note in notes:
             if note not in self._told:
                 self._told.add(note)
-                self._view.say(f"data: {note}")
+                self._display.say(f"data: {note}")
 
     def _advance(self, number: int) -> None:
         """One signal: Ctrl-C goes one phase further, SIGTERM and SIGHUP go to "stop now" at least."""
@@ -293,25 +310,32 @@ class Supervisor:
         running = self._board.running
         match phase:
             case _Phase.DRAIN:
-                self._view.say(
+                self._display.say(
                     f"Ctrl-C: finishing {running} running trial{'' if running == 1 else 's'}, taking no more. "
                     "Ctrl-C again stops them now."
                 )
                 for seat in self._seats:
                     seat.leave(Drain())
             case _Phase.STOP:
-                self._view.say("Stopping the trials now. Ctrl-C again kills the workers.")
+                self._display.say("Stopping the trials now. Ctrl-C again kills the workers.")
                 self._kill_at = time.monotonic() + self._options.stop_grace_s
                 reason = f"stopped by the user ({_signal_name(self._signal)})"
                 for seat in self._seats:
                     seat.leave(StopNow(reason))
             case _Phase.KILL:
-                self._view.say("Killing the workers.")
+                self._display.say("Killing the workers.")
+                reason = self._why_killed()
                 self._kill_at = None
                 for seat in self._seats:
-                    seat.kill()
+                    seat.kill(reason)
             case _Phase.WORK:
                 pass
+
+    def _why_killed(self) -> str:
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            waited = f"{self._options.stop_grace_s:g} s"
+            return f"killed: did not stop within {waited} of {_signal_name(self._signal)}"
+        return "killed by the user (Ctrl-C)"
 
     def _raise_if_none_started(self) -> None:
         if any(seat.was_ready or seat.fatal is None for seat in self._seats):

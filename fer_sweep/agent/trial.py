@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fer_sweep.agent.messages import METRIC, Cause, TrialState
 from fer_sweep.agent.trainer import Trainer
-from fer_sweep.errors import ConfigError, TrackingError
+from fer_sweep.errors import FersweepError, TrackingError
 from fer_sweep.tracking import EXIT_KILLED
 from fer_sweep.train_config import TrainConfig
 
@@ -26,19 +26,27 @@ class StopSwitch:
 
     Attributes:
         reason: Why, for the run's record; None until asked.
-        recorded: Whether the stop counts as a failure to be retried (the user or a signal stopped it)
-            rather than as the sweep's own decision.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.recorded = False
+        self._recorded: bool | Callable[[], bool] = False
 
-    def request(self, reason: str, *, recorded: bool) -> None:
-        """Ask for the stop; the first reason stays."""
+    def request(self, reason: str, *, recorded: bool | Callable[[], bool]) -> None:
+        """Ask for the stop; the first reason stays.
+
+        Args:
+            reason: Why.
+            recorded: Whether the stop counts as a failure to be retried (the user or a signal stopped it)
+                rather than as the sweep's own decision; a callable is asked once training stands still.
+        """
         if self.reason is None:
-            self.recorded = recorded
+            self._recorded = recorded
             self.reason = reason
+
+    def is_recorded(self) -> bool:
+        """Whether the stop counts as a failure; may ask the server."""
+        return self._recorded() if callable(self._recorded) else self._recorded
 
     def is_set(self) -> bool:
         """Whether the trial should stop."""
@@ -117,7 +125,14 @@ def run_trial(
 
     try:
         config = TrainConfig.from_parameters(parameters, where=f"run {run.run_id}")
-        result = trainer.train(config, log, stop.is_set, checkpoint=checkpoint, on_batch=on_batch)
+        result = trainer.train(
+            config,
+            log,
+            stop.is_set,
+            checkpoint=checkpoint,
+            on_batch=on_batch,
+            describe=run.summarise,
+        )
     except TrackingError:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - a trial may raise anything
@@ -130,8 +145,6 @@ def run_trial(
         if outcome.cause:
             run.summarise(_failure_record(outcome, ""))
     run.finish(outcome.exit_code)
-    if outcome.cause in ("exception", "out-of-memory"):
-        trainer.free_memory()
     return outcome
 
 
@@ -140,7 +153,7 @@ def _finished(last: Mapping[str, float]) -> TrialOutcome:
 
 
 def _stopped(stop: StopSwitch, best: float | None) -> TrialOutcome:
-    cause: Cause | None = "killed" if stop.recorded else None
+    cause: Cause | None = "killed" if stop.is_recorded() else None
     return TrialOutcome("killed", EXIT_KILLED, best, cause, stop.reason or "")
 
 
@@ -150,7 +163,7 @@ def _failed(error: BaseException, cause: Cause, best: float | None) -> TrialOutc
     else:
         # Our own errors are sentences already; of others the type says what the text often does not.
         text = str(error).strip()
-        ours = isinstance(error, ConfigError) or cause == "non-finite"
+        ours = isinstance(error, FersweepError) or cause == "non-finite"
         message = text if ours else f"{type(error).__name__}: {text}".rstrip(": ")
     return TrialOutcome("failed", 1, best, cause, message)
 

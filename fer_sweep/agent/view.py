@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from fer_sweep.agent.board import Board, Seat, Trial
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 10.0
 _BAR = 12
+_GAP = 2
+_LONGEST_NAME = 24
+_FEWEST_PARAMETERS = 10
+_NUMBERS = ("epoch", "train", "val", "best", "left")
+_COLUMNS = {
+    "slot": "slot",
+    "trial": "trial",
+    "parameters": "parameters",
+    "epoch": "epoch",
+    "bar": "",
+} | {name: name for name in ("train", "val", "best", "left")}
+"""Titles by column."""
 
 
 class View(Protocol):
@@ -43,6 +55,25 @@ class View(Protocol):
 def make_view(stream: IO[str]) -> View:
     """The view that suits ``stream``: a live table on a terminal, else plain lines."""
     return LiveView(stream) if stream.isatty() else PlainView(stream)
+
+
+class NullView:
+    """Shows nothing: there is nobody to show it to."""
+
+    def open(self, board: Board) -> None:
+        """Nothing."""
+
+    def event(self, index: int, event: Event) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def refresh(self) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class PlainView:
@@ -125,51 +156,87 @@ class LiveView:
     def refresh(self) -> None:
         """Redraw."""
         if self._board is not None:
-            self._live.update(_table(self._board), refresh=True)
+            self._live.update(_table(self._board, self._console.width), refresh=True)
 
     def close(self) -> None:
         """Leave the last table on the screen."""
-        self.refresh()
-        self._live.stop()
+        try:
+            self.refresh()
+        finally:
+            self._live.stop()  # gives stdout and stderr back
 
 
-def _table(board: Board) -> RenderableType:
+def _table(board: Board, width: int) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
+    rows = [_cells(seat) for seat in board.seats]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("slot", "trial", "parameters", "epoch", "", "train", "val", "best", "left"):
-        right = title in ("epoch", "train", "val", "best", "left")
-        wide = title == "parameters"
+    columns = fit_columns(_natural_widths(rows), width)
+    for name, column_width in columns.items():
         table.add_column(
-            title,
-            justify="right" if right else "left",
+            _COLUMNS[name],
+            justify="right" if name in _NUMBERS else "left",
             no_wrap=True,
             overflow="ellipsis",
-            ratio=1 if wide else None,
+            width=column_width,
         )
-    for seat in board.seats:
-        table.add_row(*(Text(cell) for cell in _cells(seat)))
+    for row in rows:
+        table.add_row(*(Text(row.get(name, "")) for name in columns))
     return Group(table, Text(describe_totals(board), style="bold"))
 
 
-def _cells(seat: Seat) -> list[str]:
+def _natural_widths(rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    widths = {
+        name: max(len(title), *(len(row.get(name, "")) for row in rows))
+        for name, title in _COLUMNS.items()
+    }
+    return widths | {"trial": min(widths["trial"], _LONGEST_NAME)}
+
+
+def fit_columns(natural: Mapping[str, int], width: int) -> dict[str, int]:
+    """Which columns a terminal has room for, and how wide.
+
+    Numbers and names are useless when cut, so they keep their natural width and the parameters get what
+    is left; where that is next to nothing, the bar goes, then what other columns nearly say.
+
+    Args:
+        natural: Characters that each column needs.
+        width: Characters of the terminal.
+    """
+    shown = dict(natural)
+    wanted = min(natural["parameters"], _FEWEST_PARAMETERS)
+    for expendable in ("bar", "train", "left"):
+        if _room(shown, width) < wanted:
+            del shown[expendable]
+    shown["parameters"] = max(1, min(_room(shown, width), natural["parameters"]))
+    return shown
+
+
+def _room(shown: Mapping[str, int], width: int) -> int:
+    """What the other columns leave for the parameters."""
+    others = sum(size for name, size in shown.items() if name != "parameters")
+    return width - others - _GAP * (len(shown) - 1)
+
+
+def _cells(seat: Seat) -> dict[str, str]:
     trial = seat.trial
     if trial is None:
-        return [seat.label, seat.status]
+        return {"slot": seat.label, "parameters": seat.status}
     row = trial.row
-    return [
-        seat.label,
-        trial.name,
-        summarise_parameters(trial.parameters),
-        f"{trial.epoch}/{trial.epochs or '?'}",
-        "━" * round(trial.fraction * _BAR) + "╌" * (_BAR - round(trial.fraction * _BAR)),
-        format_accuracy(row.get("train/accuracy")),
-        format_accuracy(row.get("val/accuracy")),
-        format_accuracy(row.get("best/val_accuracy")),
-        format_seconds(trial.eta_s(time.monotonic())),
-    ]
+    done = round(trial.fraction * _BAR)
+    return {
+        "slot": seat.label,
+        "trial": trial.name,
+        "parameters": summarise_parameters(trial.parameters),
+        "epoch": f"{trial.epoch}/{trial.epochs or '?'}",
+        "bar": "━" * done + "╌" * (_BAR - done),
+        "train": format_accuracy(row.get("train/accuracy")),
+        "val": format_accuracy(row.get("val/accuracy")),
+        "best": format_accuracy(row.get("best/val_accuracy")),
+        "left": format_seconds(trial.eta_s(time.monotonic())),
+    }
 
 
 def describe_epoch(trial: Trial) -> str:

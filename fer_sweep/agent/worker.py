@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from fer_sweep.agent.channel import Channel
 from fer_sweep.agent.messages import (
@@ -50,6 +51,9 @@ from fer_sweep.tracking import (
 )
 from fer_sweep.train_config import TrainConfig
 
+if TYPE_CHECKING:
+    from fer_sweep.train.device import DeviceKind
+
 IDLE_POLL_S = 1.0
 ORPHAN_GRACE_S = 15.0
 """A worker whose supervisor died may lose its server with it (local mode): it closes its run if it can, but
@@ -69,23 +73,26 @@ class WorkerOptions:
         home: The project's ``.fersweep`` folder.
         data: As in ``load_faces``; None when nothing was configured.
         drop_duplicates: Leave out training copies of validation and test images.
+        device: What its slot was planned on; it trains on nothing else.
     """
 
     sweep: SweepRef
     home: Path
     data: str | None = None
     drop_duplicates: bool = False
+    device: DeviceKind = "cpu"
 
     @property
     def source(self) -> DataSource:
         """The data, cached in the project's folder."""
-        return DataSource(self.data, self.home / "cache", self.drop_duplicates)
+        return DataSource(self.data, self.home / "cache", self.drop_duplicates, self.device)
 
     def arguments(self) -> list[str]:
         """The command line that ``parse`` reads back."""
         data = [] if self.data is None else ["--data", self.data]
         flags = ["--drop-duplicates"] if self.drop_duplicates else []
-        return ["--sweep", self.sweep.path, "--home", str(self.home), *data, *flags]
+        always = ["--sweep", self.sweep.path, "--home", str(self.home), "--device", self.device]
+        return [*always, *data, *flags]
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> WorkerOptions:
@@ -93,11 +100,12 @@ class WorkerOptions:
         parser = argparse.ArgumentParser(prog="fer_sweep.agent.worker", description=__doc__)
         parser.add_argument("--sweep", required=True, help="entity/project/id")
         parser.add_argument("--home", required=True, type=Path)
+        parser.add_argument("--device", required=True, choices=("cuda", "cpu"))
         parser.add_argument("--data")
         parser.add_argument("--drop-duplicates", action="store_true")
         given = parser.parse_args(arguments)
         sweep = parse_sweep_ref(given.sweep, entity="", project="")
-        return cls(sweep, given.home, given.data, given.drop_duplicates)
+        return cls(sweep, given.home, given.data, given.drop_duplicates, given.device)
 
 
 class Worker:
@@ -129,6 +137,10 @@ class Worker:
             session = AgentSession(self._connection, self._options.sweep, pause=self._leaving.wait)
         except FersweepError as error:
             return self._give_up(error, ExitCode.WORKER_MISCONFIGURED)
+        except Exception as error:  # whatever it is, the next worker would meet it too
+            _logger.exception("cannot start")
+            said = FersweepError(_first_line(error))
+            return self._give_up(said, ExitCode.WORKER_MISCONFIGURED)
         self._loaded = True
         self._channel.send(Ready(trainer.device, time.monotonic() - started, list(trainer.notes)))
         try:
@@ -200,6 +212,9 @@ class Worker:
                 outcome.message,
             )
         )
+        # Only now that the trial is closed and told: if the device is lost, this worker goes with it.
+        if outcome.cause in ("exception", "out-of-memory"):
+            trainer.free_memory()
 
     def _train(self, command: Command, trainer: Trainer) -> tuple[str, TrialOutcome]:
         run_id, stop = command.run_id, self._stop
@@ -319,6 +334,12 @@ class _Throttle:
         if now >= self._next:
             self._next = now + _PROGRESS_EVERY_S
             self._channel.send(Progress(self._run_id, batch, batches))
+
+
+def _first_line(error: Exception) -> str:
+    """What an error of somebody else's says, with its type; the log has the rest."""
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def _exit_after(seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,12 +26,13 @@ def agent(
     gpus: Annotated[
         str | None,
         typer.Option(
-            help="GPUs to use: 0,1, all, or UUIDs [default: all there are, else CPU workers].",
+            help="GPUs to use: 0,1, all, UUIDs, or none for the CPU [default: all there are, else the CPU].",
             show_default=False,
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers on the CPU [default: one per core].")
+        int | None,
+        typer.Option(min=1, help="Workers in all [default: one per GPU, else one per core]."),
     ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many trials, over all slots.")
@@ -51,20 +53,20 @@ def agent(
     from fer_sweep.settings import load_settings
 
     settings = load_settings(local=local, entity=entity, project=project, data=data, home=home)
+    ref = chosen_sweep(settings, sweep, entity=entity, project=project)
     with connected(settings) as connection:
-        ref = chosen_sweep(settings, sweep, connection.entity)
-        _read_data(settings, drop_duplicates)
         report = run_agent(
             AgentOptions(
                 connection,
-                ref,
+                ref.or_of(connection.entity),
                 settings.home,
                 data=settings.data,
                 drop_duplicates=drop_duplicates,
                 gpus=gpus,
                 workers=workers,
                 count=count,
-            )
+            ),
+            read_data=partial(_read_data, settings, drop_duplicates),
         )
     if as_json:
         print(json.dumps(report.to_dict()))
@@ -73,15 +75,20 @@ def agent(
     raise typer.Exit(report.exit_code)
 
 
-def _read_data(settings: Settings, drop_duplicates: bool) -> None:
-    """Read the data into the cache once, before several workers would; what is wrong shows at once."""
+def _read_data(settings: Settings, drop_duplicates: bool) -> int:
+    """Read the data into the cache once, before several workers would; what is wrong shows at once.
+
+    Returns:
+        The number of labelled training images.
+    """
     from fer_sweep.cli.progress import progress
     from fer_sweep.data import load_faces
 
     with progress("Reading data") as step:
-        load_faces(
+        faces = load_faces(
             settings.data,
             cache=settings.home / "cache",
             drop_duplicates=drop_duplicates,
             progress=step,
         )
+    return len(faces.indices("train"))

@@ -87,6 +87,8 @@ def create(
         "early_terminate": early_terminate,
     }
     config = _checked_config(file, flags)
+    places = {"entity": entity, "project": project}
+    config.update({key: flag for key, flag in places.items() if flag and key in config})
     summary = describe(config)
     text = dump_sweep(config, comment="\n".join(summary.lines))
     if output is not None:

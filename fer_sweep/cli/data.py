@@ -24,6 +24,14 @@ def info(
     drop_duplicates: Annotated[
         bool, typer.Option(help="Leave out training copies of validation and test images.")
     ] = False,
+    fer_plus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="FER+ votes (fer2013new.csv): check that they belong to the CSV's rows, and how far they agree.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     home: Home = None,
 ) -> None:
@@ -37,6 +45,7 @@ def info(
         faces = load_faces(
             settings.data,
             cache=settings.home / "cache",
+            fer_plus=fer_plus,
             drop_duplicates=drop_duplicates,
             progress=step,
         )
@@ -94,9 +103,9 @@ def _summary(faces: FaceSet) -> dict[str, object]:
 
 
 def _print_summary(faces: FaceSet) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from fer_sweep.cli.console import stdout_console
     from fer_sweep.data import CLASSES, SPLITS
 
     table = Table()
@@ -107,8 +116,8 @@ def _print_summary(faces: FaceSet) -> None:
         table.add_row(name, *(str(int((labels[split] == k).sum())) for split in SPLITS))
     table.add_section()
     table.add_row("all", *(str(len(labels[split])) for split in SPLITS))
-    console = Console(highlight=False, markup=False)
-    console.print(f"{faces.source}  (content key {faces.key})")
-    console.print(table)
-    for note in faces.notes:
-        console.print(f"- {note}")
+    with stdout_console() as console:
+        console.print(f"{faces.source}  (content key {faces.key})", markup=False)
+        console.print(table)
+        for note in faces.notes:
+            console.print(f"- {note}", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fer_sweep.history import History
     from fer_sweep.report import Report
     from fer_sweep.settings import Settings
+    from fer_sweep.tracking import SweepRef
 
 EXAMPLES = """\b
 Examples:
@@ -55,6 +57,7 @@ def report(
     home: Home = None,
 ) -> None:
     """Say which runs overfit, which sit with validation above train, and whether that matters."""
+    from fer_sweep.cli.session import chosen_sweep
     from fer_sweep.history import parse_metric_map
     from fer_sweep.report import write_html
     from fer_sweep.settings import load_settings
@@ -65,7 +68,8 @@ def report(
         raise ConfigError(f"report: --project-runs and a sweep (got {sweep}) exclude each other.")
     names = parse_metric_map(metric_map or [])
     settings = load_settings(local=local, entity=entity, project=project, home=home)
-    result, page_name = _build(settings, None if project_runs else sweep, names, project_runs)
+    chosen = None if project_runs else chosen_sweep(settings, sweep, entity=entity, project=project)
+    result, page_name = _build(settings, chosen, names)
     page = html or settings.home / "reports" / f"{page_name}.html"
     write_html(result, page)
     _print(result, as_json=as_json, as_csv=as_csv, as_markdown=as_markdown)
@@ -77,12 +81,10 @@ def report(
         raise typer.Exit(ExitCode.TRIALS_FAILED)
 
 
-def _build(
-    settings: Settings, sweep: str | None, names: dict[str, str], project_runs: bool
-) -> tuple[Report, str]:
-    """Pull the runs and diagnose them; also a name for the page."""
+def _build(settings: Settings, sweep: SweepRef | None, names: dict[str, str]) -> tuple[Report, str]:
+    """Pull the runs of a sweep, or of the project, and diagnose them; also a name for the page."""
     from fer_sweep.cli.progress import progress
-    from fer_sweep.cli.session import chosen_sweep, connected
+    from fer_sweep.cli.session import connected
     from fer_sweep.pull import pull_project, pull_sweep
     from fer_sweep.report import build_report
     from fer_sweep.tracking import fetch_sweep, sweep_url
@@ -93,19 +95,23 @@ def _build(
         def told(done: int, total: int) -> None:
             step(done / max(total, 1), f"{done} of {total} runs")
 
-        if project_runs:
+        if sweep is None:
             histories = pull_project(connection, metric_map=names, progress=told)
             title = f"{connection.entity}/{connection.project}"
             about = {"title": title, "url": "", "state": "", "config": {}}
-            return build_report(histories, sweep=about), connection.project
-        ref = chosen_sweep(settings, sweep, connection.entity)
+            return build_report(_linked(settings, histories), sweep=about), connection.project
+        ref = sweep.or_of(connection.entity)
         info = fetch_sweep(connection, ref)
         histories = pull_sweep(connection, ref, metric_map=names, progress=told)
-        # The local server ends with this command, so a link to it would lead nowhere.
         url = "" if settings.local else sweep_url(connection, ref)
     title = info.name if info.name == ref.sweep_id else f"{info.name} ({ref.sweep_id})"
     about = {"title": title, "url": url, "state": info.state, "config": info.config}
-    return build_report(histories, sweep=about), ref.sweep_id
+    return build_report(_linked(settings, histories), sweep=about), ref.sweep_id
+
+
+def _linked(settings: Settings, histories: list[History]) -> list[History]:
+    """The local server ends with this command, so links to it would lead nowhere."""
+    return [replace(history, url="") for history in histories] if settings.local else histories
 
 
 def _print(result: Report, *, as_json: bool, as_csv: bool, as_markdown: bool) -> None:
@@ -118,9 +124,10 @@ def _print(result: Report, *, as_json: bool, as_csv: bool, as_markdown: bool) ->
     elif as_markdown:
         print(to_markdown(result))
     else:
-        from rich.console import Console
+        from fer_sweep.cli.console import stdout_console
 
-        print_report(result, Console(highlight=False))
+        with stdout_console() as console:
+            print_report(result, console)
 
 
 def _has_finding(result: Report, at_least: str) -> bool:

@@ -59,13 +59,13 @@ class DuplicateReport:
                 f"{n} inside {s}" for n, s in zip(self.within, SPLITS, strict=True) if n
             )
             notes.append(
-                f"{self.redundant} of {self.images} images repeat another one"
+                f"{self.redundant} of {self.images} images {'repeats' if self.redundant == 1 else 'repeat'} another one"
                 + (f" ({inside})." if inside else ".")
             )
         if self.contradictory:
             notes.append(
-                f"{self.contradictory} images in {self.contradictory_groups} groups of identical images "
-                "carry different labels."
+                f"{self.contradictory} images in {self.contradictory_groups} "
+                f"{'group' if self.contradictory_groups == 1 else 'groups'} of identical images carry different labels."
             )
         return tuple(notes)
 

@@ -151,6 +151,7 @@ class _Rows:
             self._cut_line = self._line + len(lines)
         else:
             lines.pop()
+        rejected: list[tuple[int, str]] = []
         texts: list[bytes] = []
         line_of_text: list[int] = []
         for line in lines:
@@ -159,15 +160,16 @@ class _Rows:
             if not line:
                 self._blank_lines.append(self._line)
                 continue
-            self._reject_blank_lines()
+            rejected += self._take_blank_lines()
             try:
                 texts.append(self._take_row(line.split(b",")))
                 line_of_text.append(self._line)
             except ValueError as error:
-                self._reject(self._line, str(error))
+                rejected.append((self._line, str(error)))
         pixels, wrong = parse_pixels(texts)
-        for position, reason in wrong.items():
-            self._reject(line_of_text[position], reason)
+        rejected += [(line_of_text[position], reason) for position, reason in wrong.items()]
+        for line_number, reason in sorted(rejected):
+            self._reject(line_number, reason)
         self._pixels.append(pixels)
 
     def finish(self) -> CsvFaces:
@@ -206,11 +208,11 @@ class _Rows:
             what += " (the file ends inside this line, as when a download was cut off)"
         self._problems.add(f"{self._path}:{line}", what)
 
-    def _reject_blank_lines(self) -> None:
+    def _take_blank_lines(self) -> list[tuple[int, str]]:
         """Lines without anything are fine at the end of a file, and nowhere else."""
-        for line in self._blank_lines:
-            self._reject(line, "the line is empty")
+        blank = [(line, "the line is empty") for line in self._blank_lines]
         self._blank_lines.clear()
+        return blank
 
 
 def _parse_emotion(field: bytes) -> int:

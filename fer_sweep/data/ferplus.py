@@ -69,7 +69,10 @@ def read_votes(
         raise DataError(
             f"{path}: only {agreement:.0%} of the votes agree with the labels: not the same row order. {fix}"
         )
-    return votes, f"{path}: FER+ majority and label agree on {agreement:.1%} of the images."
+    return votes, (
+        f"{path}: {int(votes.sum())} FER+ votes for {len(votes)} images; their majority and the label agree on "
+        f"{agreement:.1%} of the images."
+    )
 
 
 def _read_rows(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -181,7 +181,7 @@ def _drop_leaked(faces: FaceSet) -> FaceSet:
     votes = None if faces.votes is None else faces.votes[keep]
     total = int(np.count_nonzero(faces.splits == TRAIN))
     note = (
-        f"{count} of {total} training images were removed because they are identical to a validation or "
-        "test image."
+        f"{count} of {total} training images {'was' if count == 1 else 'were'} removed: "
+        "identical to a validation or test image."
     )
     return FaceSet(images, labels, splits, faces.source, faces.key, (*faces.notes, note), votes)

@@ -8,6 +8,7 @@ from fer_sweep.tracking.connection import (
     InterruptedWaitError,
     SweepGoneError,
     connect,
+    is_loopback,
 )
 from fer_sweep.tracking.runs import RunInfo, fetch_history, fetch_runs, record_failure
 from fer_sweep.tracking.session import HEARTBEAT_S, AgentSession, Command
@@ -48,6 +49,7 @@ __all__ = [
     "fetch_history",
     "fetch_runs",
     "fetch_sweep",
+    "is_loopback",
     "join_run",
     "parse_sweep_ref",
     "record_failure",

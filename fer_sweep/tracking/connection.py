@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -56,7 +57,7 @@ class Connection:
     _http: httpx.Client = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        client = httpx.Client(auth=("api", self.api_key), timeout=REQUEST_TIMEOUT_S)
+        client = _http_client(self.base_url, self.api_key)
         object.__setattr__(self, "_http", client)
         weakref.finalize(self, client.close)
 
@@ -139,6 +140,33 @@ class Connection:
         return answer
 
 
+def _http_client(base_url: str, api_key: str) -> httpx.Client:
+    try:
+        return httpx.Client(
+            auth=("api", api_key),
+            timeout=REQUEST_TIMEOUT_S,
+            trust_env=not is_loopback(base_url),  # no proxy leads back to this machine
+        )
+    except (ImportError, ValueError) as error:
+        raise TrackingError(
+            f"{base_url}: the proxy of this environment cannot be used ({error}). "
+            "Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY; NO_PROXY excepts hosts."
+        ) from error
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine.
+
+    Example:
+        >>> is_loopback("http://127.0.0.1:8642"), is_loopback("https://api.wandb.ai")
+        (True, False)
+    """
+    try:
+        return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    except ValueError:  # half an IPv6 address: no URL at all
+        return False
+
+
 def connect(base_url: str, api_key: str, entity: str, project: str) -> Connection:
     """Check that the server is there and takes the key, and fill in the key's default entity.
 
@@ -217,10 +245,12 @@ def _unreachable(url: str, error: httpx.TransportError) -> str:
         what = "no such host"
     else:
         what = str(error) or type(error).__name__
-    return (
-        f"{url}: cannot be reached: {what}. Check the network and WANDB_BASE_URL, or use --local, "
-        "which needs neither account nor network."
+    fix = (
+        "Start its server (`fersweep serve`), or check WANDB_BASE_URL."
+        if is_loopback(url)
+        else "Check the network and WANDB_BASE_URL, or use --local, which needs neither account nor network."
     )
+    return f"{url}: cannot be reached: {what}. {fix}"
 
 
 def _key_refused(url: str, detail: str) -> str:

@@ -206,6 +206,27 @@ def _run_of(data: Mapping[str, Any], run: RunInfo) -> dict[str, Any]:
     return found
 
 
+_STOP_STATUS = """
+query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) {
+  project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } }
+}"""
+
+
+def is_asked_to_stop(conn: Connection, run_id: str) -> bool:
+    """Whether the sweep's early stopping, or a user on a page, asked this run to stop.
+
+    Args:
+        conn: The run's server, entity and project. Asked once, as the answer is needed at once.
+        run_id: The run.
+
+    Raises:
+        TrackingError: If the server does not answer.
+    """
+    variables = {"projectName": conn.project, "entityName": conn.entity, "runId": run_id}
+    found = conn.execute(_STOP_STATUS, variables, patience_s=0).get("project") or {}
+    return bool((found.get("run") or {}).get("stopped"))
+
+
 def _scan_with_client(conn: Connection, run: RunInfo) -> list[dict[str, Any]]:
     from fer_sweep.tracking.trial_run import scan_history
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,12 +14,13 @@ import yaml
 from fer_sweep.errors import ConfigError, TrackingError
 from fer_sweep.tracking.connection import Connection
 
-_NAME = re.compile(r"[^/\s:?#%]+")
+_NAME = re.compile(r"(?!\.\.?$)[^/\\#?%:\x00-\x1f\x7f]+")
+"""What W&B and our server allow in a name; spaces are fine."""
 
 
 @dataclass(frozen=True)
 class SweepRef:
-    """The full name of one sweep."""
+    """The full name of one sweep; without ``entity`` until the server has named the key's default."""
 
     entity: str
     project: str
@@ -29,6 +30,10 @@ class SweepRef:
     def path(self) -> str:
         """``entity/project/id``, as W&B prints it."""
         return f"{self.entity}/{self.project}/{self.sweep_id}"
+
+    def or_of(self, entity: str) -> SweepRef:
+        """This sweep, of ``entity`` where it names none."""
+        return self if self.entity else replace(self, entity=entity)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,11 @@ def parse_sweep_ref(text: str, *, entity: str, project: str) -> SweepRef:
 
 
 def _url_parts(text: str) -> list[str]:
-    parts = [unquote(part) for part in urlsplit(text.strip()).path.split("/") if part]
+    try:
+        path = urlsplit(text.strip()).path
+    except ValueError:  # half an IPv6 address
+        return []
+    parts = [unquote(part) for part in path.split("/") if part]
     if len(parts) < 4 or parts[2] != "sweeps":
         return []
     return parts[:4]

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from fer_sweep.errors import TrackingError
 from fer_sweep.tracking.client import check_client
-from fer_sweep.tracking.connection import Connection
+from fer_sweep.tracking.connection import Connection, is_loopback
+from fer_sweep.tracking.runs import is_asked_to_stop
 from fer_sweep.tracking.sweeps import SweepRef
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _CLOUD_HOSTS = ("api.wandb.ai",)
 _OWN_SERVER_SEND_S = 1.0
 """The client sends live rows every 15 s. A server of our own has no rate limit, and early stopping and the
 live page need the rows of a short trial while it still runs."""
+
+_THIS_MACHINE = ("127.0.0.1", "localhost")
 
 EXIT_KILLED = 255
 """The exit code that W&B shows as state killed."""
@@ -59,7 +62,16 @@ def client_environment(
         WANDB_DISABLE_GIT="true",
         WANDB_DISABLE_CODE="true",
     )
+    if is_loopback(conn.base_url):
+        env.update(dict.fromkeys(("NO_PROXY", "no_proxy"), _without_proxy(env)))
     return env
+
+
+def _without_proxy(env: Mapping[str, str]) -> str:
+    """The user's exceptions and this machine: no proxy leads back to it."""
+    named = env.get("no_proxy") or env.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in named.split(",") if host.strip()]
+    return ",".join(dict.fromkeys((*hosts, *_THIS_MACHINE)))
 
 
 class TrialRun:
@@ -83,6 +95,20 @@ class TrialRun:
         """Set summary values; they replace what the rows left there."""
         with _translated():
             self._run.summary.update(dict(values))
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the server wants this run stopped; asked once.
+
+        Raises:
+            TrackingError: If it does not answer.
+        """
+        with _translated():
+            import wandb
+
+            url = self._run.settings.base_url
+            key = wandb.Api(overrides={"base_url": url}).api_key or ""
+        conn = Connection(url.rstrip("/"), key, self._run.entity, self._run.project)
+        return is_asked_to_stop(conn, self.run_id)
 
     def finish(self, exit_code: int) -> None:
         """Send what is left and close the run: 0 finished, 255 killed, anything else failed."""

@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from fer_sweep.errors import DeviceError
+
+DeviceKind = Literal["cuda", "cpu"]
 Format = Literal["fp32", "bf16", "fp16"]
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
-def choose_device() -> torch.device:
-    """The first visible GPU, or the CPU; nothing touches CUDA before this is called."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+def choose_device(kind: DeviceKind | None = None) -> torch.device:
+    """The device to train on; nothing touches CUDA before this is called.
+
+    Args:
+        kind: ``cuda`` for the first visible GPU, ``cpu`` for the CPU whatever else is there; None for a
+            GPU if there is one.
+
+    Raises:
+        DeviceError: If torch cannot compute on the GPU that was asked for.
+    """
+    if kind is None:
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    elif kind == "cuda":
+        _check_gpu()
+    return torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
+
+
+def _check_gpu() -> None:
+    """Compute something: a driver too old, a GPU too old or a full one shows in nothing less."""
+    try:
+        torch.zeros(1, device="cuda").add_(1).item()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        why = re.split(r"\n|\. ", str(error).strip())[0].rstrip(".")
+        full = "out of memory" in why
+        fix = "Free its memory, use another" if full else "Update the driver, use another GPU"
+        raise DeviceError(
+            f"torch {torch.__version__}: cannot use the GPU ({why}). {fix}, or --gpus none for the CPU."
+        ) from error
 
 
 def device_name(device: torch.device) -> str:

@@ -20,6 +20,10 @@ _BATCH = {"cpu": 256, "cuda": 1024}
 """A CPU batch that stays near its caches; a GPU batch whose activations fit a small card."""
 
 
+class EvaluationStopped(Exception):  # noqa: N818 — says what happened
+    """``should_stop`` ended an evaluation: there is nothing to report."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a network scores on a split.
@@ -45,7 +49,11 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, split: Split, view: Callable[[Tensor], Tensor], precision: Precision
+    model: nn.Module,
+    split: Split,
+    view: Callable[[Tensor], Tensor],
+    precision: Precision,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Evaluation:
     """Score a network; neither its buffers, its mode nor any random stream changes.
 
@@ -54,6 +62,10 @@ def evaluate(
         split: What to score it on.
         view: Turns uint8 faces into network input (``augment.eval_transform``).
         precision: How to compute.
+        should_stop: Asked before every batch.
+
+    Raises:
+        EvaluationStopped: If ``should_stop`` said so.
     """
     was_training = model.training
     model.eval()
@@ -61,6 +73,8 @@ def evaluate(
     loss = torch.zeros((), device=precision.device)
     predictions = []
     for images, labels in zip(split.images.split(size), split.labels.split(size), strict=True):
+        if should_stop and should_stop():
+            raise EvaluationStopped
         with precision.autocast():
             logits = model(view(images))
         loss += F.cross_entropy(logits.float(), labels, reduction="sum")

@@ -6,6 +6,7 @@ stay there too: the host waits for the device at the end of an epoch, not in it.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -19,10 +20,10 @@ from torch import Tensor
 
 from fer_sweep.errors import FersweepError
 from fer_sweep.train.augment import augment, eval_transform
-from fer_sweep.train.checkpoint import save_checkpoint
+from fer_sweep.train.checkpoint import CheckpointError, save_checkpoint
 from fer_sweep.train.data import ResidentData
 from fer_sweep.train.device import Format, Precision, choose_format
-from fer_sweep.train.evaluate import evaluate
+from fer_sweep.train.evaluate import EvaluationStopped, evaluate
 from fer_sweep.train.models import build_model
 from fer_sweep.train.optim import (
     build_optimizer,
@@ -34,6 +35,8 @@ from fer_sweep.train.summary import describe_best, describe_trial
 from fer_sweep.train_config import TrainConfig
 
 Row = dict[str, float]
+
+_logger = logging.getLogger(__name__)
 
 
 class NonFiniteLoss(FersweepError):  # noqa: N818 — says what happened
@@ -69,6 +72,7 @@ def train(
     *,
     checkpoint: Path | None = None,
     on_batch: Callable[[int, int], None] | None = None,
+    describe: Callable[[dict[str, Any]], None] | None = None,
     number_format: Format | None = None,
 ) -> TrainResult:
     """Train the network of one config from scratch.
@@ -86,26 +90,34 @@ def train(
             ``best/val_accuracy`` (so far), ``lr`` (of the epoch's first step), ``grad_norm`` (mean over
             the steps), ``time/epoch_s`` (with evaluation) and ``images_per_s`` (without). Losses are
             plain cross-entropy in nats, whatever is optimised.
-        should_stop: Asked after every batch; True ends the trial without a row for that epoch.
-        checkpoint: Where to keep the weights of the best epoch; None keeps none.
+        should_stop: Asked after every batch, of evaluation too; True ends the trial without a row for
+            that epoch.
+        checkpoint: Where to keep the weights of the best epoch; None keeps none. Weights that cannot be
+            written are no reason to lose the results: ``checkpoint/problem`` in the summary says why.
         on_batch: Receives batches done and batches of the epoch, after every batch.
+        describe: Receives once, before the first epoch, the summary's part that is known by then: a trial
+            that does not get to its end has it on record.
         number_format: Overrides the device's fastest number format.
 
     Raises:
         NonFiniteLoss: If a loss is NaN or infinite, after its row was logged.
         ConfigError: If ``train_size`` does not fit the data.
-        CheckpointError: If the checkpoint cannot be written.
     """
     precision = Precision(data.device, number_format or choose_format(data.device))
     with torch.random.fork_rng(devices=[data.device] if data.device.type == "cuda" else []):
         torch.manual_seed(config.seed)
         trial = _Trial(config, data, precision)
+        if describe:
+            describe(dict(trial.summary))
         for epoch in range(1, config.epochs + 1):
             start = time.perf_counter()
             running = trial.train_epoch(epoch, should_stop, on_batch)
             if running is None:
                 return TrainResult(trial.summary, stopped=True)
-            row = trial.finish_epoch(epoch, running)
+            try:
+                row = trial.finish_epoch(epoch, running, should_stop)
+            except EvaluationStopped:
+                return TrainResult(trial.summary, stopped=True)
             row["time/epoch_s"] = time.perf_counter() - start
             log(row)
             trial.check_finite(row)
@@ -191,10 +203,10 @@ class _Trial:
         hits = (logits.detach().argmax(dim=1) == labels).sum()
         return plain.detach() * len(labels), hits, norm
 
-    def finish_epoch(self, epoch: int, running: Row) -> Row:
+    def finish_epoch(self, epoch: int, running: Row, should_stop: Callable[[], bool]) -> Row:
         """Evaluate, remember the best epoch, and put the row together."""
-        clean = evaluate(self.model, self.clean, self.view, self.precision)
-        val = evaluate(self.model, self.val, self.view, self.precision)
+        clean = evaluate(self.model, self.clean, self.view, self.precision, should_stop)
+        val = evaluate(self.model, self.val, self.view, self.precision, should_stop)
         row: Row = {
             "epoch": epoch,
             "train/loss": running["train/loss"],
@@ -223,7 +235,14 @@ class _Trial:
                 )
 
     def save_best(self, path: Path, epoch: int) -> None:
-        """Write the weights if this epoch is the best so far."""
-        if self.summary["best/epoch"] == epoch:
-            accuracy = self.summary["best/val_accuracy"]
+        """Write the weights if this epoch is the best so far; the summary says so if that fails."""
+        if self.summary["best/epoch"] != epoch:
+            return
+        accuracy = self.summary["best/val_accuracy"]
+        try:
             save_checkpoint(path, self.model, self.config, epoch=epoch, val_accuracy=accuracy)
+        except CheckpointError as error:
+            _logger.warning("%s", error)
+            self.summary["checkpoint/problem"] = str(error)
+        else:
+            self.summary.pop("checkpoint/problem", None)

@@ -16,10 +16,10 @@ from typing import Any
 from fer_sweep.agent.messages import Cause
 from fer_sweep.agent.trainer import DataSource
 from fer_sweep.agent.worker import main
-from fer_sweep.errors import DataError
+from fer_sweep.errors import DataError, DeviceError
 from fer_sweep.train_config import TrainConfig
 
-RAISES, EXITS, DIVERGES, DIES, PRINTS = 13, 14, 15, 16, 17
+RAISES, EXITS, DIVERGES, DIES, PRINTS, BREAKS = 13, 14, 15, 16, 17, 18
 BATCHES = 5
 
 
@@ -42,6 +42,9 @@ class StubTrainer:
     def __init__(self, source: DataSource) -> None:
         if source.data == "missing.csv":
             raise DataError("missing.csv: no such file. Give --data PATH.")
+        if source.data == "strange.csv":
+            raise ImportError("libstrange.so: cannot open\n(a second line)")
+        self._broken = False
 
     def train(
         self,
@@ -51,8 +54,11 @@ class StubTrainer:
         *,
         checkpoint: Path | None,
         on_batch: Callable[[int, int], None] | None,
+        describe: Callable[[dict[str, Any]], None] | None,
     ) -> StubResult:
         del checkpoint
+        if describe:
+            describe({"n_train": 64})
         for epoch in range(1, config.epochs + 1):
             for batch in range(BATCHES):
                 time.sleep(0.02)
@@ -60,6 +66,7 @@ class StubTrainer:
                     return StubResult(stopped=True)
                 if on_batch:
                     on_batch(batch + 1, BATCHES)
+            self._broken = config.seed == BREAKS
             misbehave(config.seed)
             accuracy = 1 - 1 / (epoch + 1)
             log({"epoch": epoch, "val/accuracy": accuracy, "best/val_accuracy": accuracy})
@@ -69,11 +76,12 @@ class StubTrainer:
         return "non-finite" if isinstance(error, NonFiniteStubError) else "exception"
 
     def free_memory(self) -> None:
-        pass
+        if self._broken:
+            raise DeviceError("the stub's device takes no more work from this process.")
 
 
 def misbehave(seed: int) -> None:
-    if seed == RAISES:
+    if seed in (RAISES, BREAKS):
         raise ValueError("the stub was told to fail")
     if seed == EXITS:
         sys.exit("bye")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fer_sweep.agent.machine import Machine
-from fer_sweep.agent.supervisor import AgentOptions, run_agent
+from fer_sweep.agent.machine import Machine, this_machine
+from fer_sweep.agent.supervisor import AgentOptions, WorkersFailedError, run_agent
 from fer_sweep.agent.view import PlainView
+from fer_sweep.errors import ExitCode
 from fer_sweep.tracking import (
     Connection,
     SweepRef,
@@ -57,6 +58,26 @@ def test_our_agent_trains_a_sweep(connection: Connection, tmp_path: Path) -> Non
         assert [row["epoch"] for row in rows] == [1, 2]
         assert run.summary["best/val_accuracy"] == max(row["val/accuracy"] for row in rows)
         assert (home / "checkpoints" / sweep.sweep_id / f"{run.run_id}.pt").is_file()
+
+
+@pytest.mark.skipif(bool(this_machine().gpus), reason="this machine has a GPU")
+def test_an_allocated_gpu_that_torch_cannot_use_is_no_reason_to_train_on_the_cpu(
+    connection: Connection, tmp_path: Path
+) -> None:
+    sweep = make_sweep(connection, seed={"values": [0, 1]})
+    options = AgentOptions(connection, sweep, tmp_path / ".fersweep", data="faces:n=320")
+    stream = io.StringIO()
+    with pytest.raises(WorkersFailedError, match=r"cannot use the GPU .* --gpus none") as error:
+        run_agent(
+            options,
+            view=PlainView(stream),
+            machine=Machine((), 2, 8.0),
+            environ={**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"},
+        )
+    assert error.value.exit_code == ExitCode.USAGE
+    assert len(str(error.value).splitlines()) == 1
+    assert "2 workers on GPU 0, 1" in stream.getvalue()
+    assert fetch_runs(connection, sweep=sweep) == []
 
 
 def test_a_plain_wandb_agent_runs_our_program_from_anywhere(

@@ -16,8 +16,8 @@ from fer_sweep.errors import ConfigError, DeviceError
 MIG = "MIG-11111111-aaaa"
 TWO_GPUS = Machine(
     gpus=(
-        Gpu(0, "GPU-aaaa0000-1", "NVIDIA A100", 40.0),
-        Gpu(1, "GPU-bbbb1111-2", "NVIDIA A100", 40.0, (MIG,)),
+        Gpu(0, "GPU-aaaa0000-1", "NVIDIA A100"),
+        Gpu(1, "GPU-bbbb1111-2", "NVIDIA A100", (MIG,)),
     ),
     cores=8,
     memory_gb=64.0,
@@ -38,8 +38,9 @@ def tokens(**request: object) -> list[str]:
         pytest.param("all", ["0", "1"], id="all"),
         pytest.param("1", ["1"], id="one index"),
         pytest.param("1, 0", ["1", "0"], id="order is kept"),
-        pytest.param("GPU-bbbb1111-2", ["GPU-bbbb1111-2"], id="uuid"),
-        pytest.param("GPU-bbbb", ["GPU-bbbb"], id="beginning of a uuid, as CUDA takes it"),
+        pytest.param("01", ["1"], id="index with a leading zero"),
+        pytest.param("GPU-bbbb1111-2", ["1"], id="uuid"),
+        pytest.param("GPU-bbbb", ["1"], id="beginning of a uuid, as CUDA takes it"),
         pytest.param(f"0,{MIG}", ["0", MIG], id="MIG slice"),
     ],
 )
@@ -55,8 +56,38 @@ def test_each_worker_sees_one_device(gpus: str | None, expected: list[str]) -> N
         pytest.param("GPU-x", ["GPU-x"], id="a uuid of the allocation"),
     ],
 )
-def test_an_allocation_is_taken_verbatim(gpus: str | None, expected: list[str]) -> None:
-    assert tokens(gpus=gpus, environ={"CUDA_VISIBLE_DEVICES": "GPU-x,GPU-y"}) == expected
+def test_an_allocation_that_nvml_cannot_check_is_taken_verbatim(
+    gpus: str | None, expected: list[str]
+) -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "GPU-x,GPU-y"}
+    plan = plan_slots(gpus=gpus, machine=NO_GPU, environ=environ)
+    assert [slot.env["CUDA_VISIBLE_DEVICES"] for slot in plan.slots] == expected
+    assert {slot.device for slot in plan.slots} == {"cuda"}
+
+
+@pytest.mark.parametrize("allocation", ["5", "0,2", "GPU-cccc"])
+def test_an_allocation_of_gpus_that_are_not_there_is_refused(allocation: str) -> None:
+    with pytest.raises(DeviceError, match=r"^CUDA_VISIBLE_DEVICES=.*\(got 0, 1\).*--gpus none"):
+        tokens(environ={"CUDA_VISIBLE_DEVICES": allocation})
+
+
+def test_an_allocations_own_order_of_devices_is_kept() -> None:
+    plan = plan_slots(machine=TWO_GPUS, environ={"CUDA_VISIBLE_DEVICES": "1,0"})
+    assert all("CUDA_DEVICE_ORDER" not in slot.env for slot in plan.slots)
+
+
+def test_an_index_is_nvmls_where_a_gpu_does_not_answer() -> None:
+    second = Machine(TWO_GPUS.gpus[1:], cores=8, memory_gb=64.0)
+    plan = plan_slots(gpus="1", machine=second, environ={})
+    assert plan.slots[0].env["CUDA_VISIBLE_DEVICES"] == "1"
+    with pytest.raises(DeviceError, match=r"no GPU 0\. There is 1"):
+        plan_slots(gpus="0", machine=second, environ={})
+
+
+def test_slots_of_similar_uuids_have_labels_of_their_own() -> None:
+    environ = {"CUDA_VISIBLE_DEVICES": "MIG-11111111-aaaa,MIG-11111111-bbbb"}
+    plan = plan_slots(machine=NO_GPU, environ=environ)
+    assert [slot.label for slot in plan.slots] == ["MIG-11111111-a", "MIG-11111111-b"]
 
 
 def test_devices_are_counted_in_pci_order() -> None:
@@ -66,8 +97,8 @@ def test_devices_are_counted_in_pci_order() -> None:
 
 
 def test_a_gpu_outside_the_allocation_is_refused() -> None:
-    with pytest.raises(DeviceError, match=r"no GPU 2 in CUDA_VISIBLE_DEVICES=5,6\. There are 0, 1"):
-        tokens(gpus="2", environ={"CUDA_VISIBLE_DEVICES": "5,6"})
+    with pytest.raises(DeviceError, match=r"no GPU 2 in CUDA_VISIBLE_DEVICES=1,0\. There are 0, 1"):
+        tokens(gpus="2", environ={"CUDA_VISIBLE_DEVICES": "1,0"})
 
 
 @pytest.mark.parametrize("gpus", ["2", "GPU-cccc", "MIG-9"])
@@ -82,7 +113,7 @@ def test_gpus_asked_without_any_name_the_cpu_way(gpus: str) -> None:
         plan_slots(gpus=gpus, machine=NO_GPU, environ={})
 
 
-@pytest.mark.parametrize("hidden", ["", "-1", "-1,0"])
+@pytest.mark.parametrize("hidden", ["", "-1", "-1,0", "NoDevFiles"])
 def test_an_empty_allocation_hides_the_gpus(hidden: str) -> None:
     environ = {"CUDA_VISIBLE_DEVICES": hidden}
     with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES is set and names none"):
@@ -91,11 +122,23 @@ def test_an_empty_allocation_hides_the_gpus(hidden: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "match"), [("0,0", "names a device twice"), (" , ", "names no device")]
+    ("gpus", "match"),
+    [
+        ("0,0", "names a device twice"),
+        ("00,0", "names a device twice"),
+        ("0,GPU-aaaa", "names a device twice"),
+        (" , ", "names no device"),
+    ],
 )
 def test_a_request_that_makes_no_sense_is_refused(gpus: str, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         tokens(gpus=gpus)
+
+
+@pytest.mark.parametrize("allocation", ["1,1", "GPU-aaaa,GPU-aaaa0000"])
+def test_an_allocation_that_names_a_device_twice_is_refused(allocation: str) -> None:
+    with pytest.raises(ConfigError, match=r"CUDA_VISIBLE_DEVICES=.* names a device twice"):
+        tokens(environ={"CUDA_VISIBLE_DEVICES": allocation})
 
 
 def test_more_workers_than_gpus_share_them_in_turn() -> None:
@@ -115,6 +158,7 @@ def test_none_keeps_off_the_gpus() -> None:
     plan = plan_slots(gpus="none", machine=TWO_GPUS, environ={})
     assert not plan.on_gpu
     assert plan.slots[0].env["CUDA_VISIBLE_DEVICES"] == ""
+    assert plan.slots[0].device == "cpu"
 
 
 def test_cores_are_divided_among_the_workers() -> None:

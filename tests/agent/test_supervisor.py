@@ -5,12 +5,16 @@ Only training is a stub (``stub_worker.py``), so that a worker starts in half a 
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
@@ -41,7 +45,7 @@ from fer_sweep.tracking import (
 pytestmark = [pytest.mark.slow, pytest.mark.wandb_client]
 
 HERE = Path(__file__).parent
-RAISES, EXITS, DIVERGES, DIES, PRINTS = 13, 14, 15, 16, 17
+RAISES, EXITS, DIVERGES, DIES, PRINTS, BREAKS = 13, 14, 15, 16, 17, 18
 """Seeds that make the stub misbehave; as in stub_worker.py."""
 
 LONG = 500
@@ -99,6 +103,11 @@ def processes_of(home: Path) -> dict[int, str]:
         except OSError:
             continue
     return found
+
+
+def worker_log(home: Path) -> str:
+    """Of the first slot of an agent in this process."""
+    return (home / "logs" / f"cpu-0-{os.getpid()}.log").read_text()
 
 
 def worker_pids(home: Path) -> list[int]:
@@ -179,7 +188,7 @@ def test_stray_output_of_a_trial_goes_to_the_workers_log(
     sweep = make_sweep(connection, [PRINTS])
     given = options(sweep)
     assert run(given).by_state == {"finished": 1}
-    log = (given.home / "logs" / "cpu-0.log").read_text()
+    log = worker_log(given.home)
     assert "a stray print" in log
     assert "native noise" in log
 
@@ -269,6 +278,46 @@ def test_data_that_no_worker_can_load_is_reported_once(
     assert fetch_runs(connection, sweep=sweep) == []
 
 
+def test_a_worker_that_cannot_start_says_why_and_is_not_started_again(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    given = options(make_sweep(connection, [1, 2]), data="strange.csv", workers=1)
+    with pytest.raises(WorkersFailedError, match=r"^ImportError: libstrange\.so: cannot open$"):
+        run(given)
+    log = worker_log(given.home)
+    assert log.count("--- worker started") == 1
+    assert "(a second line)" in log
+
+
+def test_a_worker_whose_device_is_lost_is_replaced_after_its_trial_was_closed(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    sweep = make_sweep(connection, [BREAKS, 1])
+    given = options(sweep, workers=1)
+    stream = io.StringIO()
+    report = run(given, stream)
+
+    assert report.by_state == {"finished": 1, "failed": 1}
+    assert report.by_cause == {"exception": 1}
+    assert not report.problems
+    broken = runs_by_seed(connection, sweep)[BREAKS]
+    assert broken.summary["failure/message"] == "ValueError: the stub was told to fail"
+    assert "takes no more work from this process" in stream.getvalue()
+    assert worker_log(given.home).count("--- worker started") == 2
+
+
+def test_a_sweep_of_another_program_is_refused_before_it_costs_a_trial(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    parameters = {"lr": {"values": [0.1, 0.2]}, "epochs": {"value": 1}}
+    sweep = create_sweep(connection, {"method": "grid", "parameters": parameters})
+    with pytest.raises(ConfigError) as error:
+        run(options(sweep))
+    assert f"sweep {sweep.path}: parameters.lr: no such hyperparameter" in str(error.value)
+    assert "Did you mean learning_rate?" in str(error.value)
+    assert fetch_sweep(connection, sweep).run_count == 0
+
+
 def test_a_worker_count_below_one_is_refused(
     connection: Connection, options: Callable[..., AgentOptions]
 ) -> None:
@@ -309,11 +358,25 @@ def test_agents_survive_a_restart_of_their_server(
         servers[-1].close()
 
 
+def own_terminal() -> None:
+    """Make the terminal on stdin the one whose end means SIGHUP, as a login does."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Agent:
     """An agent in a process of its own, to be signalled."""
 
-    def __init__(self, sweep: SweepRef, home: Path, *, workers: int = 2, count: str = "") -> None:
+    def __init__(
+        self,
+        sweep: SweepRef,
+        home: Path,
+        *,
+        workers: int = 2,
+        count: str = "",
+        terminal: int | None = None,
+    ) -> None:
         self.home = home
+        self.hung_up = threading.Event()
         self.errors = home.parent / "agent.err"
         self.errors.parent.mkdir(parents=True, exist_ok=True)
         with self.errors.open("wb") as errors:
@@ -327,7 +390,10 @@ class Agent:
                     count,
                 ],
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stdin=terminal,
+                stderr=errors if terminal is None else terminal,
+                start_new_session=terminal is not None,
+                preexec_fn=None if terminal is None else own_terminal,  # noqa: PLW1509 — one ioctl
             )
 
     def interrupt(self) -> None:
@@ -414,7 +480,38 @@ def test_ctrl_c_three_times_kills_workers_that_do_not_listen(
 
     assert code == 130
     assert report["states"] == {"killed": 1}
-    assert states(connection, sweep) == ["killed"]
+    (killed,) = fetch_runs(connection, sweep=sweep)
+    assert killed.state == "killed"
+    assert killed.summary["failure/message"] == "killed by the user (Ctrl-C)"
+
+
+def test_a_closed_terminal_stops_the_trials_and_records_them(
+    connection: Connection, start_agent: Callable[..., Agent]
+) -> None:
+    sweep = make_sweep(connection, [1, 2], epochs=LONG)
+    ours, its = pty.openpty()
+    agent = start_agent(sweep, workers=1, terminal=its)
+    os.close(its)
+    drain = threading.Thread(target=read_until, args=(ours, agent.hung_up))
+    drain.start()
+    wait_until(lambda: states(connection, sweep) == ["running"], 20)
+    agent.hung_up.set()
+    drain.join()
+    os.close(ours)
+    code, report = agent.end()
+
+    assert code == 129
+    assert report["states"] == {"killed": 1}
+    (stopped,) = fetch_runs(connection, sweep=sweep)
+    assert stopped.state == "killed"
+    assert stopped.summary["failure/message"] == "stopped by the user (SIGHUP)"
+
+
+def read_until(terminal: int, over: threading.Event) -> None:
+    """Take what is written to a terminal, so that its writer does not wait."""
+    while not over.is_set():
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 65536)
 
 
 def test_sigterm_stops_the_trials(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import pty
+import re
+from typing import Any
 
 import pytest
 
 from fer_sweep.agent.board import Board
+from fer_sweep.agent.display import Display
 from fer_sweep.agent.messages import EpochDone, Event, Progress, TrialEnded, TrialStarted, Waiting
 from fer_sweep.agent.view import LiveView, PlainView, describe_totals, make_view
 
@@ -140,6 +145,28 @@ def test_a_failure_is_told_with_its_cause() -> None:
     )
 
 
+@pytest.mark.parametrize("epochs", ["10", 0, -3, None, 2.5])
+def test_epochs_that_are_no_number_of_epochs_are_unknown(clock: Clock, epochs: Any) -> None:
+    board = Board(["gpu 0"], left=None, clock=clock)
+    board.apply(0, TrialStarted("a", "trial-a", {"epochs": epochs}, epochs))
+    board.apply(0, Progress("a", 1, 2))
+    trial = board.seats[0].trial
+    assert trial is not None
+    assert (trial.epochs, trial.fraction, trial.eta_s(clock.now)) == (0, 0.0, None)
+
+
+def test_cells_that_other_agents_took_are_not_left(clock: Clock) -> None:
+    board = Board(["gpu 0"], left=8, clock=clock)
+    board.apply(0, started("a"))
+    board.limit_left(3)
+    assert board.left == 3
+    board.apply(0, finished("a"))
+    board.apply(0, started("b"))
+    assert board.left == 2
+    board.limit_left(5)
+    assert board.left == 2, "an answer older than our own trial"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -168,3 +195,90 @@ def test_a_terminal_gets_one_line_per_slot_with_the_totals_below(
     assert "waiting for the sweep" in last_frame
     assert describe_totals(board).split(", best")[0] in last_frame
     assert "a message with [brackets] stays as it is" in stream.getvalue()
+
+
+NAMES = ("devout-sweep-1", "chocolate-sweep-2")
+
+
+def draw(monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
+    """The table of two slots in the middle of their trials, in a terminal so wide."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    view = LiveView(stream)
+    board = Board(["gpu 0", "gpu 1"], left=9)
+    for index, name in enumerate(NAMES):
+        parameters = {"arch": "cnn4_bn", "learning_rate": 0.001, "batch_size": 64, "dropout": 0.3}
+        board.apply(index, TrialStarted(name, name, parameters, 40))
+        board.apply(index, EpochDone(name, row(12)))
+    view.open(board)
+    view.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = text[text.rindex("slot") :].splitlines()
+    assert all(len(line) <= columns for line in lines)
+    return lines[:3]
+
+
+def test_80_columns_hold_every_number_and_name_and_cut_the_parameters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head, *rows = draw(monkeypatch, 80)
+    assert head.split() == ["slot", "trial", "parameters", "epoch", "train", "val", "best", "left"]
+    for name, line in zip(NAMES, rows, strict=True):
+        assert name in line
+        assert "12/40  60.0%  50.0%  50.0%" in line
+        assert "cnn4_bn" in line
+        assert line.count("…") == 1
+
+
+def test_60_columns_hold_the_numbers_that_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, *rows = draw(monkeypatch, 60)
+    assert head.split()[:4] == ["slot", "trial", "parameters", "epoch"]
+    for name, line in zip(NAMES, rows, strict=True):
+        assert name in line
+        assert "12/40  50.0%  50.0%" in line
+
+
+def test_a_wide_terminal_has_the_bar_and_all_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, *rows = draw(monkeypatch, 140)
+    assert all("cnn4_bn lr=0.001 bs=64 dropout=0.3" in line and "━━━━" in line for line in rows)
+
+
+def test_a_terminal_that_is_gone_ends_nothing() -> None:
+    ours, its = pty.openpty()
+    with os.fdopen(its, "w", encoding="utf-8") as stream:
+        display = Display(Board(["cpu 0"], left=1), PlainView(stream), stream)
+        display.open()
+        os.close(ours)
+        display.say("nobody reads this")
+        display.event(0, started("a"))
+        display.event(0, finished("a"))
+        display.close()
+        print("and this does not fail either", file=stream, flush=True)
+    assert display.board.counts == {"finished": 1}
+
+
+def test_a_bug_in_a_view_leaves_plain_lines(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(PlainView):
+        """Plain in name only."""
+
+        def event(self, index: int, event: Event) -> None:
+            raise ZeroDivisionError
+
+    class BrokenLive(LiveView):
+        def event(self, index: int, event: Event) -> None:
+            raise ZeroDivisionError
+
+    stream = io.StringIO()
+    display = Display(Board(["cpu 0"], left=1), BrokenLive(stream), stream)
+    display.open()
+    display.event(0, started("a"))
+    display.event(0, finished("a"))
+    assert "[cpu 0] trial-a finished" in stream.getvalue()
+    assert "ZeroDivisionError" in caplog.text
+
+    silent = Display(Board(["cpu 0"], left=1), Broken(stream), stream)
+    silent.open()
+    silent.event(0, started("a"))
+    silent.event(0, finished("a"))
+    assert silent.board.counts == {"finished": 1}

@@ -77,6 +77,17 @@ def test_leaked_are_the_training_copies_only() -> None:
     np.testing.assert_array_equal(leaked, [True, False, True, True, False, False, False])
 
 
+def test_one_of_something_is_said_in_the_singular() -> None:
+    report = report_duplicates(
+        images_of([1, 1]), np.array([0, 1]), np.array([TRAIN, TRAIN], np.uint8)
+    )
+
+    assert report.notes() == (
+        "1 of 2 images repeats another one (1 inside train).",
+        "2 images in 1 group of identical images carry different labels.",
+    )
+
+
 def test_one_different_pixel_is_another_image() -> None:
     images = images_of([1] * 100)
     for row in range(1, 100):

@@ -44,6 +44,19 @@ def test_training_with_a_checkpoint_is_training_without(data: ResidentData, tmp_
     assert losses(checkpoint=tmp_path / "best.pt") == losses()
 
 
+def test_weights_that_cannot_be_written_do_not_cost_the_trial(
+    data: ResidentData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "best.pt"
+    rows: list[dict[str, float]] = []
+    result = train(CONFIG, data, rows.append, lambda: False, checkpoint=path)
+    assert len(rows) == CONFIG.epochs
+    assert not result.stopped
+    assert "cannot be written" in result.summary["checkpoint/problem"]
+    assert str(path) in caplog.text
+
+
 def test_a_write_that_fails_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     model = build_model("cnn4", dropout=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fer_sweep.errors import DeviceError
 from fer_sweep.train import choose_device, device
 from fer_sweep.train.device import Format, Precision, choose_format, device_name
 
@@ -52,6 +53,28 @@ def test_forward_passes_compute_in_the_format(number_format: Format, dtype: torc
 def test_without_a_gpu_the_cpu_is_chosen() -> None:
     assert choose_device() == CPU
     assert device_name(CPU) == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_was_asked_for_is_not_replaced_by_the_cpu() -> None:
+    with pytest.raises(DeviceError, match=r"cannot use the GPU \(.+\)\. Update .* --gpus none"):
+        choose_device("cuda")
+
+
+def test_a_full_gpu_is_not_called_an_old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
+
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(DeviceError, match=r"CUDA out of memory.*\)\. Free its memory"):
+        choose_device("cuda")
+
+
+def test_the_cpu_that_was_asked_for_is_taken_whatever_else_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cpu") == CPU
 
 
 @pytest.mark.gpu

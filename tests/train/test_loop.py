@@ -235,6 +235,32 @@ def test_stop_ends_the_epoch_at_the_next_batch_without_its_row(data: ResidentDat
     assert result.summary["best/epoch"] == 1
 
 
+def test_stop_is_heard_during_evaluation(data: ResidentData) -> None:
+    rows: list[Row] = []
+    asked: list[None] = []
+
+    def stop_after_training() -> bool:
+        asked.append(None)
+        return len(asked) > 8
+
+    config = TrainConfig(arch="cnn1", batch_size=32, epochs=5)  # 8 batches an epoch
+    result = train(config, data, rows.append, stop_after_training)
+    assert result.stopped
+    assert rows == []
+    assert len(asked) == 9, "the first batch of evaluation was not needed any more"
+
+
+def test_what_a_trial_is_is_told_before_its_first_epoch(tiny: ResidentData) -> None:
+    told: list[object] = []
+    config = TrainConfig(arch="cnn1", epochs=2)
+    train(config, tiny, lambda row: told.append(row["epoch"]), never, describe=told.append)
+    described, *epochs = told
+    assert epochs == [1, 2]
+    assert isinstance(described, dict)
+    assert set(described) == {key for key in SUMMARY_KEYS if not key.startswith("best/")}
+    assert (described["n_train"], described["n_val"]) == (64, 32)
+
+
 def test_stop_before_the_first_row_has_a_summary_without_a_best_epoch(data: ResidentData) -> None:
     rows: list[Row] = []
     result = train(TrainConfig(arch="cnn1"), data, rows.append, lambda: True)
