@@ -25,6 +25,7 @@ MAX_ROWS = 10_000
 """Rows read of one run; of a longer one, evenly spread rows, which makes its verdict provisional."""
 _MAX_KEPT = 4_000
 _CHUNK = 100
+_MAX_DEPTH = 12
 Key = tuple[Any, ...]
 
 
@@ -49,6 +50,11 @@ class RunView:
     history: History
     diagnosis: Diagnosis | None
     best: Best | None
+
+    @property
+    def title(self) -> str:
+        """What people call it; never empty, as it is what links say."""
+        return str(self.record.display_name.strip() or self.record.name)
 
     @property
     def is_judged(self) -> bool:
@@ -146,7 +152,7 @@ def _build(run: Record, state: str, lines: Sequence[str]) -> History:
     return build_history(
         [row for line in lines if isinstance(row := json.loads(line), dict)],
         run_id=run.name,
-        run_name=run.display_name,
+        run_name=run.display_name.strip() or run.name,
         state=state,
         config={k: v for k, v in flat_config(run.config).items() if v is not None},
         summary=parse(run.summary),
@@ -201,9 +207,9 @@ def flat_config(text: str) -> Mapping[str, Any]:
     return flat
 
 
-def _flatten(flat: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(value, dict) and value:
+def _flatten(flat: dict[str, Any], name: str, value: Any, depth: int = 0) -> None:
+    if isinstance(value, dict) and value and depth < _MAX_DEPTH:
         for key, item in value.items():
-            _flatten(flat, f"{name}.{key}", item)
+            _flatten(flat, f"{name}.{key}", item, depth + 1)
     else:
         flat[name] = value
