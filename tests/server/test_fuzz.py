@@ -31,7 +31,7 @@ NASTY = [
     ".x.part", "link", "link/x", "link/outside.txt", "a//b", "./a", "a/.", "\n", "\r\nSet-Cookie: a=b", "-1", "1e999", "NaN",
     "null", "true", "[]", "{}", "[" * 500, '{"a":' * 200, "{oops", "p", "r", "local", "media/images/a.png",
 ]  # fmt: skip
-VALUES = [
+VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, -(2**63), 10**40, 0.5, -0.0, 1e308, float("nan"), float("inf"), "",
     [], {}, [[]], {"a": None}, [None], {"$and": []}, ["r"], {"value": 1},
 ]  # fmt: skip
