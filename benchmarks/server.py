@@ -38,6 +38,7 @@ import sys
 from pathlib import Path
 from fer_sweep.server.embedded import start_server
 where = sys.argv[1] if "://" in sys.argv[1] else Path(sys.argv[1])
+sys.setswitchinterval(0.0005)  # as `fersweep serve`
 with start_server(where, files=Path(sys.argv[2]), port=0) as server:
     print(server.url, server.api_key, flush=True)
     sys.stdin.read()
