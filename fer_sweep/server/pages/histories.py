@@ -23,7 +23,8 @@ from fer_sweep.server.tables import Record
 
 MAX_ROWS = 10_000
 """Rows read of one run; of a longer one, evenly spread rows, which makes its verdict provisional."""
-_MAX_KEPT = 4_000
+_MAX_KEPT, _MAX_ROWS_KEPT = 4_000, 500_000
+"""Runs and rows kept in memory: about 50 MB of ten metrics."""
 _CHUNK = 100
 _MAX_DEPTH = 12
 Key = tuple[Any, ...]
@@ -70,6 +71,7 @@ class Histories:
     def __init__(self) -> None:
         self._read: OrderedDict[Key, tuple[History, Best | None]] = OrderedDict()
         self._diagnoses: OrderedDict[tuple[Key, Peers], Diagnosis] = OrderedDict()
+        self._rows = 0
         self._lock = threading.Lock()
 
     def view(
@@ -114,9 +116,19 @@ class Histories:
             for key, run, state in chunk:
                 history = _build(run, state, rows[run.id])
                 known[key] = (history, best_epoch(history))
-                with self._lock:
-                    _keep(self._read, key, known[key])
+                self._remember(key, known[key])
         return known
+
+    def _remember(self, key: Key, found: tuple[History, Best | None]) -> None:
+        """Keep what was read; the oldest goes when there is too much."""
+        with self._lock:
+            self._read[key] = found
+            self._rows += found[0].length
+            while len(self._read) > 1 and (
+                len(self._read) > _MAX_KEPT or self._rows > _MAX_ROWS_KEPT
+            ):
+                _, (oldest, _) = self._read.popitem(last=False)
+                self._rows -= oldest.length
 
     def _diagnose(
         self, key: Key, history: History, peers: Peers, deadline: float

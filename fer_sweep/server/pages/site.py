@@ -103,7 +103,9 @@ class _Site:
         if any("\0" in str(part) for part in request.path_params.values()):
             return respond("problem.html.j2", status=404, title="Nothing here", text="")
         try:
-            with np.errstate(all="ignore"):  # people log 1e308 too; what overflows is drawn as missing
+            with np.errstate(
+                all="ignore"
+            ):  # people log 1e308 too; what overflows is drawn as missing
                 return answer(request, caller)
         except DatabaseError:
             LOG.exception("page %s", request.url.path)
