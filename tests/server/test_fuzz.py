@@ -130,6 +130,13 @@ class Monkey:
             )
         return text
 
+    def mutation_by_variable(self) -> dict[str, Any]:
+        root = self._schema.mutation_type
+        assert root is not None
+        name = self.random.choice(list(root.fields))
+        query = f"mutation M($x: JSON) {{ {name}(input: $x) {{ __typename }} }}"
+        return {"query": query, "variables": {"x": self.input()}, "operationName": "M"}
+
     def _selection(self, kind: gql.GraphQLObjectType, depth: int) -> str:
         chosen = self.random.sample(
             list(kind.fields), min(len(kind.fields), self.random.randrange(1, 5))
@@ -225,6 +232,10 @@ class Monkey:
     def request(self) -> tuple[str, str, bytes, bool]:
         """Method, path, body, and whether the body claims to be compressed."""
         kind = self.random.random()
+        if kind < 0.15:
+            return self._packed(
+                "POST", "/graphql", json.dumps(self.mutation_by_variable()).encode()
+            )
         if kind < 0.45:
             body = {
                 "query": self.document(),
