@@ -4,6 +4,7 @@
 
 Server and load generator share the machine. Each figure is printed with its number of samples and its range.
 openwandb (CC BY-NC, never a dependency) is installed from PyPI into a temporary environment, for the comparison only.
+It checks its key with bcrypt at each request, which is most of its time; its figure says more about that than about its store.
 """
 
 from __future__ import annotations
