@@ -54,8 +54,8 @@ TAIL = """\
 ## What is missing, or differs
 
 - Artifacts: no registry and no portfolios (`link_artifact`, `link_model`), no artifacts written by several
-  runs together (`upsert_artifact`), no incremental ones, no expiry (`ttl`), no tags of collections, no filters
-  in listings but `state`. A file is sent in one piece, whatever its size.
+  runs together (`upsert_artifact`), no incremental ones (`wandb.Table(log_mode="INCREMENTAL")`), no expiry (`ttl`), no
+  tags or change of type of collections, no filters in listings but `state`. A file is sent in one piece, whatever its size.
 - Alerts are kept, and printed by `fersweep serve`; nobody is mailed.
 - Reports and workspaces of `wandb-workspaces` are kept and given back; only W&B draws them.
 - Histories are read from the database, never from Parquet files.

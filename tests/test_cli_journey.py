@@ -245,7 +245,7 @@ def test_addresses_that_die_with_the_command_are_not_printed(run_cli: Cli, tmp_p
         AgentSession(connection, SweepRef(*created["sweep"].split("/"))).heartbeat(())
     (run,) = json.loads(run_cli("report", "--json").out)["runs"]
 
-    assert (created["url"], run["url"]) == ("", "")
+    assert (created["url"], run["url"]) == (None, "")
 
 
 @pytest.mark.parametrize("sweep", [(), ("zzzzzzzz",)], ids=["no sweep named", "an unknown one"])

@@ -16,7 +16,18 @@ from fer_sweep.cli.main import main
 code = main(sys.argv[1:])
 print(json.dumps([code, sorted(m for m in sys.modules if "." not in m)]), file=sys.stderr)
 """
-COMMANDS = ("create", "agent", "report", "serve", "data", "rules", "rule")
+COMMANDS = (
+    "create",
+    "agent",
+    "report",
+    "serve",
+    "keys",
+    "backup",
+    "restore",
+    "data",
+    "rules",
+    "rule",
+)
 
 
 @pytest.mark.parametrize(

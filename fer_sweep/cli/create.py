@@ -126,7 +126,9 @@ def _checked_config(file: Path | None, flags: SweepFlags) -> dict[str, Any]:
     return config
 
 
-def _register(settings: Settings, config: dict[str, Any], text: str) -> tuple[str, str | None, Path]:
+def _register(
+    settings: Settings, config: dict[str, Any], text: str
+) -> tuple[str, str | None, Path]:
     """Register the sweep; return its path, its page if that lasts, and where its YAML is kept."""
     from fer_sweep.cli.session import connected, remember_sweep
     from fer_sweep.tracking import create_sweep, sweep_url

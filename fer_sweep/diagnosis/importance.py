@@ -70,7 +70,7 @@ def rank_parameters(
 
 
 def _numbers(values: Sequence[Any]) -> Floats | None:
-    if all(isinstance(value, int | float) for value in values):
+    if all(isinstance(value, int | float) and abs(value) < 1e300 for value in values):
         numbers = np.array(values, dtype=float)
         return numbers if np.isfinite(numbers).all() else None
     return None

@@ -156,6 +156,7 @@ class _Server:
     async def _save(self, request: Request, path: Path, *, digest: str | None = None) -> Response:
         part = partial_path(path, secrets.token_hex(4))
         try:
+            self._store.files.mkdir(0o700, parents=True, exist_ok=True)  # nobody else may read it
             path.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
                 async for chunk in limited(

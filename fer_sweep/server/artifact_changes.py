@@ -173,6 +173,26 @@ def delete_artifact(
     return [digest for digest in sorted(digests) if not _is_used(db, artifact, digest)]
 
 
+def update_collection(db: sa.Connection, collection: Record, given: Mapping[str, Any]) -> None:
+    """Rename or describe a collection.
+
+    Raises:
+        RequestError: If another collection of the project has that name.
+    """
+    values = {}
+    if given.get("description") is not None:
+        values["description"] = given["description"]
+    if given.get("name") not in (None, collection.name):
+        name = check_name("artifact", given["name"])
+        if find_collection(db, collection.project_id, name):
+            raise RequestError(f"artifact {name}: there is one already. Use another name.")
+        values["name"] = name
+    if values:
+        columns = tables.artifact_collections.c
+        change = sa.update(tables.artifact_collections).where(columns.id == collection.id)
+        db.execute(change.values(values))
+
+
 def delete_collection(db: sa.Connection, collection: Record, *, now: float) -> list[str]:
     """Delete a collection with all its versions; returns the digests of content that is now unused."""
     columns = tables.artifacts.c

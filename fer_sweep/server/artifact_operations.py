@@ -143,6 +143,16 @@ class ArtifactMutations:
         self._delete_blobs(node.project, unused)
         return {"artifact": node, "success": True}
 
+    def update_artifact_sequence(self, given: Input) -> Mapping[str, Any]:
+        """Rename or describe an artifact with all its versions."""
+        node_id = str(given.get("artifactSequenceID"))
+        artifact_changes.update_collection(
+            self._db, artifacts.fetch_collection(self._db, node_id), given
+        )
+        record = artifacts.fetch_collection(self._db, node_id)
+        project = project_node(self._context, record)
+        return {"artifactCollection": CollectionNode(self._context, project, record)}
+
     def delete_artifact_sequence(self, given: Input) -> Mapping[str, Any]:
         """Delete an artifact with all its versions."""
         record = artifacts.fetch_collection(self._db, str(given.get("artifactSequenceID")))

@@ -118,7 +118,7 @@ def _check_field(mutation: str, name: str, value: Any) -> None:
     elif name in _TEXTS:
         if not isinstance(value, str):
             raise _wrong(mutation, name, "text", value)
-        if (mutation, name) in _DOCUMENTS and value:
+        if (mutation, name) in _DOCUMENTS and (value or name != "runState"):
             _check_document(mutation, name, value)
 
 

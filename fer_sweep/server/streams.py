@@ -134,18 +134,34 @@ def read_sampled(db: sa.Connection, run: Record, spec: Mapping[str, Any]) -> lis
         db: A transaction.
         run: The run.
         spec: W&B's: ``keys``, and optionally ``minStep``, ``maxStep`` (the last one), ``samples``.
+
+    Raises:
+        RequestError: If the spec has another form.
     """
+    _check_spec(spec)
     keys = spec.get("keys")
     if not keys:  # `wandb sweep --stop` asks for nothing, of every run of the sweep
         return []
     found = []
     last = spec.get("maxStep")
-    end = None if last is None else last + 1
+    end = None if last is None else min(int(last) + 1, _MAX_STEP)
     for line in read_lines(db, run, HISTORY, min_step=spec.get("minStep"), max_step=end):
         row = json.loads(line)
         if all(key in row for key in keys):
             found.append({key: _strict(row[key]) for key in keys})
     return thin(found, int(spec.get("samples") or DEFAULT_SAMPLES))
+
+
+def _check_spec(spec: Any) -> None:
+    if not isinstance(spec, Mapping):
+        raise RequestError("sampledHistory: a spec must be an object.", status=400)
+    keys = spec.get("keys") or []
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        raise RequestError("sampledHistory: keys must be a list of texts.", status=400)
+    for name in ("minStep", "maxStep", "samples"):
+        value = spec.get(name) or 0
+        if not isinstance(value, int | float) or not abs(value) <= _MAX_STEP:
+            raise RequestError(f"sampledHistory: {name} must be a number.", status=400)
 
 
 def thin(items: Sequence[T], samples: int) -> list[T]:

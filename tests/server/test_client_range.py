@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 
 from fer_sweep.server import clients
 from fer_sweep.server.embedded import LocalServer
-from fer_sweep.server.journal import Once
 from fer_sweep.tracking import client as tracking_client
 
 SCRIPT = Path(__file__).parent / "clients" / "contract.py"
@@ -28,6 +27,7 @@ def python(request: pytest.FixtureRequest) -> str:
     if request.param == "newest":
         return sys.executable
     if not OLDEST_PYTHON.exists():
+        assert "CI" not in os.environ, "CI tests both ends: `make unit` builds .venv-oldest"
         pytest.skip("no .venv-oldest here: `make oldest` builds it")
     return str(OLDEST_PYTHON)
 
@@ -87,16 +87,22 @@ def test_the_ends_tested_are_the_ends_declared() -> None:
         assert done.stdout.startswith("{}.{}.".format(*clients.OLDEST))
 
 
-def ask(server: LocalServer, query: str, *, client: str = "", **variables: Any) -> str:
+def ask(server: tuple[str, str], query: str, *, client: str = "", **variables: Any) -> str:
     """The error that a client gets, or nothing."""
     answer = httpx.post(
-        server.url + "/graphql",
+        server[0] + "/graphql",
         json={"query": query, "variables": variables},
-        auth=("api", server.api_key),
+        auth=("api", server[1]),
         headers={"user-agent": client or "wandb-core"},
     )
     assert answer.status_code == 200
     return "".join(error["message"] for error in answer.json().get("errors", []))
+
+
+@pytest.fixture
+def address(local_server: LocalServer) -> tuple[str, str]:
+    """URL and key of the server."""
+    return local_server.url, local_server.api_key
 
 
 INIT = """mutation UpsertBucket($config: JSONString) {
@@ -104,48 +110,53 @@ INIT = """mutation UpsertBucket($config: JSONString) {
 }"""
 
 
-def test_a_client_known_to_fail_is_refused_with_the_fix(local_server: LocalServer) -> None:
+def test_a_client_known_to_fail_is_refused_with_the_fix(address: tuple[str, str]) -> None:
     config = json.dumps({"_wandb": {"value": {"cli_version": "0.19.11"}}})
     reader = "W&B Public Client 0.19.11"
 
     for said in (
-        ask(local_server, INIT, config=config),
-        ask(local_server, "{ viewer { id } }", client=reader),
+        ask(address, INIT, config=config),
+        ask(address, "{ viewer { id } }", client=reader),
     ):
         assert "wandb 0.19.11 does not work" in said
         assert "pip install 'wandb>=0.26,<0.32'" in said
-    assert ask(local_server, '{ project(name: "p") { id } }') == ""
+    assert ask(address, '{ project(name: "p") { id } }') == ""
 
 
 @pytest.mark.parametrize("version", ["0.25.1", "0.32.0", "1.0"])
 def test_an_untested_client_is_served_with_a_warning(
-    local_server: LocalServer, caplog: pytest.LogCaptureFixture, version: str
+    address: tuple[str, str], caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
-    assert ask(local_server, "{ viewer { id } }", client="W&B Public Client " + version) == ""
+    assert ask(address, "{ viewer { id } }", client="W&B Public Client " + version) == ""
     assert f"wandb {version} was not tested" in caplog.text
 
 
 @pytest.mark.parametrize("version", ["0.26.0", "0.31.4"])
 def test_a_tested_client_is_served_without_a_word(
-    local_server: LocalServer, caplog: pytest.LogCaptureFixture, version: str
+    address: tuple[str, str], caplog: pytest.LogCaptureFixture, version: str
 ) -> None:
     config = json.dumps({"_wandb": {"value": {"cli_version": version}}})
 
-    assert ask(local_server, INIT, client="W&B Public Client " + version, config=config) == ""
+    assert ask(address, INIT, client="W&B Public Client " + version, config=config) == ""
     assert not caplog.records
 
 
-def test_serve_tells_of_an_unserved_operation_once(
-    local_server: LocalServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.handler.addFilter(once := Once())
-    with caplog.at_level(logging.WARNING):
+def test_serve_prints_each_unserved_operation_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fer_sweep.cli.main", "serve", "--home", str(tmp_path / "h")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url, key = (process.stdout.readline().strip().partition("=")[2] for _ in range(2))
         for name in ("CreateTeam", "CreateTeam", "CreateUser"):
             field = name[0].lower() + name[1:]
-            ask(local_server, f"mutation {name} {{ {field}(input: {{}}) {{ id }} }}")
-    caplog.handler.removeFilter(once)
+            assert "is not served" in ask(
+                (url, key), f"mutation {name} {{ {field}(input: {{}}) {{ id }} }}"
+            )
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
 
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert '"CreateTeam" (createTeam) is not served' in told[0]
-    assert '"CreateUser"' in told[1]
+    refused = [line for line in told.splitlines() if "is not served" in line]
+    assert len(refused) == 2
+    assert '"CreateTeam" (createTeam)' in refused[0]
+    assert '"CreateUser" (createUser)' in refused[1]

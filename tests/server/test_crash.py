@@ -114,9 +114,9 @@ def test_no_acknowledged_row_is_lost_or_doubled(tmp_path: Path) -> None:
     settings = {
         "WANDB_BASE_URL": server.url,
         "WANDB_API_KEY": server.api_key,
-        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.3",
-        "WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS": "0.2",
-        "WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "0.5",
+        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",
+        "WANDB_X_FILE_STREAM_RETRY_WAIT_MIN_SECONDS": "1",
+        "WANDB_X_FILE_STREAM_RETRY_WAIT_MAX_SECONDS": "1",
     }
     env = os.environ | settings
     training = subprocess.Popen([sys.executable, "-c", TRAINING], env=env, cwd=tmp_path)

@@ -31,7 +31,7 @@ NASTY = [
     ".x.part", "link", "link/x", "link/outside.txt", "a//b", "./a", "a/.", "\n", "\r\nSet-Cookie: a=b", "-1", "1e999", "NaN",
     "null", "true", "[]", "{}", "[" * 500, '{"a":' * 200, "{oops", "p", "r", "local", "media/images/a.png",
 ]  # fmt: skip
-VALUES = [
+VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, -(2**63), 10**40, 0.5, -0.0, 1e308, float("nan"), float("inf"), "",
     [], {}, [[]], {"a": None}, [None], {"$and": []}, ["r"], {"value": 1},
 ]  # fmt: skip
@@ -130,6 +130,13 @@ class Monkey:
             )
         return text
 
+    def mutation_by_variable(self) -> dict[str, Any]:
+        root = self._schema.mutation_type
+        assert root is not None
+        name = self.random.choice(list(root.fields))
+        query = f"mutation M($x: JSON) {{ {name}(input: $x) {{ __typename }} }}"
+        return {"query": query, "variables": {"x": self.input()}, "operationName": "M"}
+
     def _selection(self, kind: gql.GraphQLObjectType, depth: int) -> str:
         chosen = self.random.sample(
             list(kind.fields), min(len(kind.fields), self.random.randrange(1, 5))
@@ -225,6 +232,10 @@ class Monkey:
     def request(self) -> tuple[str, str, bytes, bool]:
         """Method, path, body, and whether the body claims to be compressed."""
         kind = self.random.random()
+        if kind < 0.15:
+            return self._packed(
+                "POST", "/graphql", json.dumps(self.mutation_by_variable()).encode()
+            )
         if kind < 0.45:
             body = {
                 "query": self.document(),

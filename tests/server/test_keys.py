@@ -113,6 +113,13 @@ def test_one_entity_can_neither_read_nor_write_another(alice: Client, bob: Clien
         'mutation($s: String) { createAgent(input: {sweep: $s, projectName: "p"}) { agent { id } } }',
         s=made["name"],
     ).json()["data"]["createAgent"]["agent"]["id"]
+    artifact = alice.ask(
+        """mutation { createArtifact(input: {projectName: "p", artifactTypeName: "t", digest: "d",
+        artifactCollectionName: "c", clientID: "x"}) { artifact { id artifactSequence { id } } } }"""
+    ).json()["data"]["createArtifact"]["artifact"]
+    view = alice.ask(
+        'mutation { upsertView(input: {projectName: "p", name: "v", spec: "{}"}) { view { id } } }'
+    ).json()["data"]["upsertView"]["view"]["id"]
     plain = file["uploadUrl"].partition("?")[0]
     tries = [
         bob.ask('query($e: String) { project(name: "p", entityName: $e) { id } }', e="alice"),
@@ -125,6 +132,17 @@ def test_one_entity_can_neither_read_nor_write_another(alice: Client, bob: Clien
         bob.ask("mutation($f: [ID!]) { deleteFiles(input: {files: $f}) { success } }", f=[file["id"]]),
         bob.ask('mutation($i: ID!) { upsertSweep(input: {id: $i, state: "CANCELED"}) { sweep { id } } }', i=made["id"]),
         bob.ask("mutation($i: ID!) { agentHeartbeat(input: {id: $i}) { commands } }", i=agent),
+        bob.ask('mutation($i: ID!) { enqueueSweepRun(input: {id: $i, config: "{}"}) { id } }', i=made["id"]),
+        bob.ask("query($i: ID!) { artifact(id: $i) { digest } }", i=artifact["id"]),
+        bob.ask("query($i: ID!) { artifactCollection(id: $i) { name } }", i=artifact["artifactSequence"]["id"]),
+        bob.ask('{ clientIDMapping(clientID: "x") { serverID } }'),
+        bob.ask("mutation($i: ID!) { commitArtifact(input: {artifactID: $i}) { artifact { id } } }", i=artifact["id"]),
+        bob.ask('mutation($i: ID!) { updateArtifact(input: {artifactID: $i, description: "x"}) { artifact { id } } }', i=artifact["id"]),
+        bob.ask("mutation($i: ID!) { deleteArtifact(input: {artifactID: $i}) { artifact { id } } }", i=artifact["id"]),
+        bob.ask("mutation($i: ID!) { deleteArtifactSequence(input: {artifactSequenceID: $i}) { artifactCollection { state } } }", i=artifact["artifactSequence"]["id"]),
+        bob.ask("query($i: ID!) { view(id: $i) { name } }", i=view),
+        bob.ask('mutation($i: ID!) { upsertView(input: {id: $i, spec: "x"}) { inserted } }', i=view),
+        bob.ask("mutation($i: ID!) { deleteView(input: {id: $i}) { success } }", i=view),
         bob.http.post("/files/alice/p/r/file_stream", json={"complete": True, "exitcode": 0}),
         bob.http.put(plain, content=b"mine"),
         bob.http.get(plain),

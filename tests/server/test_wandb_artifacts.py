@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -157,55 +154,6 @@ def test_an_artifact_of_many_files_is_listed_page_by_page_and_downloaded(tmp_pat
     assert sorted(path.name for path in back.iterdir()) == names
 
 
-MANIFEST = {"version": 1, "contents": {"x.txt": {"digest": "1B2M2Y8AsgTpgAmY7PhCfg==", "size": 0}}}
-
-
-@pytest.mark.parametrize(
-    ("manifest", "said"),
-    [
-        (MANIFEST, "1 files were never uploaded (x.txt)"),
-        ({"contents": {"../x": MANIFEST["contents"]}}, "not W&B's"),
-        ({"contents": {"../x": {"digest": "a", "ref": "http://x"}}}, "wrong entry ('../x')"),
-        ({"contents": {"/x": {"digest": "a", "ref": "http://x"}}}, "wrong entry ('/x')"),
-        ({"contents": {"x": {"digest": "a", "size": -1}}}, "wrong entry ('x')"),
-        ({"contents": {"x": 1}}, "not W&B's"),
-        ([], "not W&B's"),
-        (None, "has no manifest"),
-    ],
-    ids=["missing file", "no digest", "leads up", "absolute", "size", "entry", "list", "none"],
-)
-def test_a_version_whose_manifest_is_wrong_never_appears(
-    local_server: LocalServer, manifest: Any, said: str
-) -> None:
-    def ask(query: str) -> Any:
-        auth = ("api", local_server.api_key)
-        return httpx.post(local_server.url + "/graphql", json={"query": query}, auth=auth).json()
-
-    made = ask(
-        'mutation { createArtifact(input: {projectName: "p", artifactTypeName: "model", '
-        'artifactCollectionName: "m", digest: "d"}) { artifact { id } } }'
-    )
-    node_id = made["data"]["createArtifact"]["artifact"]["id"]
-    content = json.dumps(manifest).encode()
-    digest = base64.b64encode(hashlib.md5(content).digest()).decode()
-    asked = "" if manifest is None else f'digest: "{digest}"'
-    created = ask(
-        f'mutation {{ createArtifactManifest(input: {{artifactID: "{node_id}" {asked}}}) '
-        "{ artifactManifest { file { uploadUrl } } } }"
-    )
-    url = created["data"]["createArtifactManifest"]["artifactManifest"]["file"]["uploadUrl"]
-    if manifest is not None:
-        assert httpx.put(url, content=content).status_code == 200
-    answer = ask(
-        f'mutation {{ commitArtifact(input: {{artifactID: "{node_id}"}}) {{ artifact {{ id }} }} }}'
-    )
-
-    assert said in answer["errors"][0]["message"]
-    assert ask('{ project(name: "p") { artifact(name: "m:v0") { id } } }')["data"] == {
-        "project": {"artifact": None}
-    }
-
-
 def test_types_and_collections_are_listed_and_missing_ones_said(tmp_path: Path) -> None:
     with wandb.init(project="faces") as run:
         log_model(run, tmp_path, "a")
@@ -228,6 +176,23 @@ def test_a_name_keeps_its_type(tmp_path: Path) -> None:
             stream.write("x")
         with pytest.raises(ValueError, match="with type 'model'"):
             run.log_artifact(other).wait()
+
+
+def test_an_artifact_is_renamed_and_described_unless_the_name_is_taken(tmp_path: Path) -> None:
+    with wandb.init(project="faces") as run:
+        log_model(run, tmp_path, "a")
+        run.log_artifact(wandb.Artifact("other", type="model")).wait()
+    collection = wandb.Api().artifact_collection("model", "faces/model")
+    collection.name, collection.description = "resnet", "ten layers"
+    collection.save()
+
+    found = wandb.Api().artifact_collection("model", "faces/resnet")
+    assert found.description == "ten layers"
+    assert wandb.Api().artifact("faces/resnet:v0").metadata == {"content": "a"}
+    assert not wandb.Api().artifact_exists("faces/model:v0")
+    found.name = "other"
+    with pytest.raises(wandb.errors.CommError, match="there is one already"):
+        found.save()
 
 
 def test_references_are_kept_as_addresses(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_deleted_trial_frees_its_cell_for_a_resumed_sweep(local_server: LocalS
     session = AgentSession(conn, SweepRef("local", "faces", sweep_id))
     while (command := session.heartbeat([])) != Command("exit"):
         assert command is not None
-        log(command.run_id, 1.0, resume="allow")
+        log(command.run_id, 1.0, config=command.parameters)
     sweep = wandb.Api().sweep(f"local/faces/{sweep_id}")
     assert sweep.state == "FINISHED"
     next(run for run in sweep.runs if run.config["lr"] == 0.2).delete()

@@ -95,7 +95,7 @@ def test_health_needs_no_key_and_a_browser_gets_a_page(server: LocalServer) -> N
 
     page = httpx.get(server.url + "/local/p/runs/<script>")
     assert page.status_code == 404
-    assert "fersweep report" in page.text
+    assert "Nothing here" in page.text
     assert "<script>" not in page.text
 
 

@@ -23,8 +23,10 @@ from fer_sweep.server.tables import Record
 
 MAX_ROWS = 10_000
 """Rows read of one run; of a longer one, evenly spread rows, which makes its verdict provisional."""
-_MAX_KEPT = 4_000
+_MAX_KEPT, _MAX_ROWS_KEPT = 4_000, 500_000
+"""Runs and rows kept in memory: about 50 MB of ten metrics."""
 _CHUNK = 100
+_MAX_DEPTH = 12
 Key = tuple[Any, ...]
 
 
@@ -51,6 +53,11 @@ class RunView:
     best: Best | None
 
     @property
+    def title(self) -> str:
+        """What people call it; never empty, as it is what links say."""
+        return str(self.record.display_name.strip() or self.record.name)
+
+    @property
     def is_judged(self) -> bool:
         """Whether it logged a metric that the rules know, or failed: else its verdict says nothing."""
         return self.diagnosis is not None and (
@@ -64,6 +71,7 @@ class Histories:
     def __init__(self) -> None:
         self._read: OrderedDict[Key, tuple[History, Best | None]] = OrderedDict()
         self._diagnoses: OrderedDict[tuple[Key, Peers], Diagnosis] = OrderedDict()
+        self._rows = 0
         self._lock = threading.Lock()
 
     def view(
@@ -108,9 +116,19 @@ class Histories:
             for key, run, state in chunk:
                 history = _build(run, state, rows[run.id])
                 known[key] = (history, best_epoch(history))
-                with self._lock:
-                    _keep(self._read, key, known[key])
+                self._remember(key, known[key])
         return known
+
+    def _remember(self, key: Key, found: tuple[History, Best | None]) -> None:
+        """Keep what was read; the oldest goes when there is too much."""
+        with self._lock:
+            self._read[key] = found
+            self._rows += found[0].length
+            while len(self._read) > 1 and (
+                len(self._read) > _MAX_KEPT or self._rows > _MAX_ROWS_KEPT
+            ):
+                _, (oldest, _) = self._read.popitem(last=False)
+                self._rows -= oldest.length
 
     def _diagnose(
         self, key: Key, history: History, peers: Peers, deadline: float
@@ -146,7 +164,7 @@ def _build(run: Record, state: str, lines: Sequence[str]) -> History:
     return build_history(
         [row for line in lines if isinstance(row := json.loads(line), dict)],
         run_id=run.name,
-        run_name=run.display_name,
+        run_name=run.display_name.strip() or run.name,
         state=state,
         config={k: v for k, v in flat_config(run.config).items() if v is not None},
         summary=parse(run.summary),
@@ -201,9 +219,9 @@ def flat_config(text: str) -> Mapping[str, Any]:
     return flat
 
 
-def _flatten(flat: dict[str, Any], name: str, value: Any) -> None:
-    if isinstance(value, dict) and value:
+def _flatten(flat: dict[str, Any], name: str, value: Any, depth: int = 0) -> None:
+    if isinstance(value, dict) and value and depth < _MAX_DEPTH:
         for key, item in value.items():
-            _flatten(flat, f"{name}.{key}", item)
+            _flatten(flat, f"{name}.{key}", item, depth + 1)
     else:
         flat[name] = value

@@ -163,8 +163,8 @@ def sort_rows(rows: Sequence[R], value: Callable[[R], Any], *, descending: bool)
 def _sort_key(value: Any) -> tuple[int, Any] | None:
     if value is None or value == "":
         return None
-    if isinstance(value, bool | int | float):
-        return None if math.isnan(value) else (0, value)
+    if isinstance(value, int) or is_number(value):
+        return None if value != value else (0, value)
     return (1, value.lower() if isinstance(value, str) else json.dumps(value, sort_keys=True))
 
 
@@ -205,8 +205,10 @@ def summary_names(
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number; true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value is a number; true and false are not, nor is what no float can hold."""
+    if isinstance(value, float):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def is_accuracy(name: str, values: Sequence[Any]) -> bool:

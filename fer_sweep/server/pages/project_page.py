@@ -36,6 +36,11 @@ class Row:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
 
+    @property
+    def title(self) -> str:
+        """What people call it; never empty, as it is what links say."""
+        return str(self.record.display_name.strip() or self.record.name)
+
 
 @dataclass(frozen=True)
 class SweepRow:

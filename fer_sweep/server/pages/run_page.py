@@ -25,7 +25,7 @@ from fer_sweep.history import Floats
 from fer_sweep.server import tables
 from fer_sweep.server.files import RunFolder
 from fer_sweep.server.pages.histories import Histories, RunView
-from fer_sweep.server.pages.listing import is_accuracy
+from fer_sweep.server.pages.listing import is_accuracy, is_number
 from fer_sweep.server.runs import ALIVE_STATES
 from fer_sweep.server.streams import EVENTS, HISTORY, LOG, read_lines
 from fer_sweep.server.tables import Record
@@ -165,9 +165,9 @@ def _charts(db: sa.Connection, run: Record, shown: RunView) -> tuple[list[Chart]
 def _system_charts(db: sa.Connection, run: Record) -> list[Chart]:
     """What wandb measured of the machine, over minutes."""
     rows = _rows(db, run, EVENTS)
-    start = next((t for row in rows if _is_number(t := row.get("_timestamp"))), run.created_at)
+    start = next((t for row in rows if is_number(t := row.get("_timestamp"))), run.created_at)
     at = [
-        (row["_timestamp"] - start) / 60 if _is_number(row.get("_timestamp")) else float(i)
+        (row["_timestamp"] - start) / 60 if is_number(row.get("_timestamp")) else float(i)
         for i, row in enumerate(rows)
     ]
     names = [n for n in _names(rows) if not n.startswith("_")]
@@ -191,7 +191,7 @@ def _chart(
     found = [
         (x, row[name])
         for x, row in zip(at, rows, strict=True)
-        if _is_number(row.get(name)) and _is_number(x)
+        if is_number(row.get(name)) and is_number(x)
     ]
     x, y = _array(x for x, _ in found), _array(y for _, y in found)
     percent = is_accuracy(name, y.tolist())
@@ -214,17 +214,11 @@ def _rows(db: sa.Connection, run: Record, stream: str) -> list[dict[str, Any]]:
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({name for row in rows for name, value in row.items() if _is_number(value)})
+    return sorted({name for row in rows for name, value in row.items() if is_number(value)})
 
 
 def _array(values: Iterable[Any]) -> Floats:
     return np.array([float(v) for v in values], dtype=float)
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e300 or value != value or abs(value) == float("inf")
 
 
 def _failure(shown: RunView) -> dict[str, str] | None:

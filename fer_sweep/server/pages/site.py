@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import parse_qs, quote
 
+import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
@@ -98,8 +100,19 @@ class _Site:
             caller = self._sessions.find(request)
         except RequestError as error:
             return self._ask_for_key(request, error)
+        if any("\0" in str(part) for part in request.path_params.values()):
+            return respond("problem.html.j2", status=404, title="Nothing here", text="")
         try:
-            return answer(request, caller)
+            with np.errstate(
+                all="ignore"
+            ):  # people log 1e308 too; what overflows is drawn as missing
+                return answer(request, caller)
+        except DatabaseError:
+            LOG.exception("page %s", request.url.path)
+            text = (
+                "The database did not answer: it is busy, or its disk is full. Reload in a moment."
+            )
+            return respond("problem.html.j2", status=503, title="Not now", text=text)
         except (
             RequestError
         ) as error:  # 403 for another entity's pages; a stranger learns no more from 404

@@ -32,8 +32,9 @@ PARTS = ("sweep_status", "sweep_verdicts", "sweep_charts", "listing")
 MAX_LINES = 400
 """Runs drawn as parallel coordinates: the best ones, and the others thinned."""
 _MAX_AXES = 9
-BUDGET_S = 1.0
-"""Time to read and diagnose what is new; of a large sweep, the first look does not wait for all."""
+BUDGET_S = 0.2
+"""Time to read and diagnose what is new; of a large sweep, the first look does not wait for all, and the
+agents, which this process serves as well, do not wait for the page."""
 
 
 @dataclass(frozen=True)

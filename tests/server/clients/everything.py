@@ -66,6 +66,8 @@ def use_artifacts(api: Any) -> None:
     _ = collection.aliases
     [*api.run(f"{PROJECT}/uses").used_artifacts()]
     model.delete(delete_aliases=True)
+    collection.name = "renamed"
+    collection.save()
     collection.delete()
     [*api.reports(f"local/{PROJECT}")]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -199,6 +200,57 @@ class TestRun:
         assert answer.headers["content-type"] == "application/octet-stream"
         assert site.get("/local/faces/runs/one/files/..%2f..%2fx").status_code in (400, 404)
         assert site.get("/local/faces/runs/one/files/none").status_code == 404
+
+
+class TestStrangeData:
+    VALUES: tuple[Any, ...] = (
+        10**400,
+        -(10**400),
+        1e308,
+        float("nan"),
+        float("-inf"),
+        True,
+        None,
+        "",
+        "NaN",
+        [],
+        {},
+        [[1]],
+        {"a": {"b": None}},
+        {"_type": "histogram", "values": [1]},
+        json.loads('{"a":' * 60 + "1" + "}" * 60),
+    )
+
+    def test_any_value_anywhere_is_no_error(self, site: Site) -> None:
+        parameters = {"x": {"values": [1, 2]}, "y": {"parameters": {"z": {"values": ["a", 1]}}}}
+        sweep = site.add_sweep({"method": "random", "parameters": parameters})
+        for i, value in enumerate(self.VALUES):
+            names = ("val/accuracy", "loss", "epoch", "_step", "_timestamp", "x")
+            rows = [{"_step": 0}, *({"_step": j, name: value} for j, name in enumerate(names))]
+            config = {"x": value, "y": {"z": value}, "": value}
+            site.add_run(name=f"r{i}", sweep=sweep, config=config, rows=rows, display=" ")
+        site.add_run(name="rows-of-other-kinds", log=["", "\r", "\x1b[", "\0"])
+        paths = ["/local/faces", f"/local/faces/sweeps/{sweep}"]
+        paths += [f"/local/faces/runs/r{i}" for i in range(len(self.VALUES))]
+        for path in [*paths, "/local/faces/runs/rows-of-other-kinds"]:
+            for sort in ("", "-config.x", "config.y.z", "-summary.loss", "-result"):
+                answer = site.get(path, params={"sort": sort})
+                assert answer.status_code == 200, (path, sort, answer.text)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/%00",
+            "/local/%00",
+            "/local/faces/runs/%00",
+            "/%ff/%fe",
+            "/local/faces/runs/one/files/%00",
+            "/a" * 3000,
+        ],
+    )
+    def test_any_address_is_no_error(self, site: Site, path: str) -> None:
+        site.add_run(name="one")
+        assert site.get(path).status_code in (400, 404)
 
 
 class TestLive:
