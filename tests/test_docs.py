@@ -54,7 +54,7 @@ def test_commands_and_flags_exist(path: Path) -> None:
             continue
         assert words[0] in commands, words
         command = commands[words[0]]
-        if hasattr(command, "commands"):
+        if hasattr(command, "commands") and len(words) > 1:
             assert words[1] in command.commands, words
             command = command.commands[words[1]]
         known = {

@@ -146,9 +146,7 @@ def request_early_stops(db: sa.Connection, sweep: Record, *, now: float) -> None
         tables.runs.c.metric_best.is_not(None),
     )
     running = {
-        run.name: run
-        for run in db.execute(query).all()
-        if current_state(run, now=now) == "running"
+        run.name: run for run in db.execute(query).all() if current_state(run, now=now) == "running"
     }
     if running:
         for name in runs_to_stop(config, read_curves(db, sweep), set(running)):

@@ -134,7 +134,9 @@ runs = Table(
     Column("history_keys", Text, nullable=False),  # key -> {type: number of rows}
     Column("metric_best", Float),  # of the sweep's metric, over the history
     Column("metric_summary", Float),  # the sweep's metric in the summary
-    Column("requeues", Integer, nullable=False, server_default=sql("0")),  # preempted, given out again
+    Column(
+        "requeues", Integer, nullable=False, server_default=sql("0")
+    ),  # preempted, given out again
     Unique("project_id", "name"),
     Index("runs_by_age", "project_id", "created_at", "id"),
     Index("runs_of_sweep", "sweep_id", "created_at", "id"),
