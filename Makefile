@@ -33,7 +33,7 @@ imports: $(VENV)/.dev  ## data flows one way; torch, wandb and the network stay 
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev oldest browser postgresql  ## every test, the slow ones included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 fix: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
