@@ -101,7 +101,7 @@ class AgentReport:
         logs = sorted({str(trial.log) for trial in self.failed if trial.state == "failed"})
         if logs:
             lines.append(f"  More in {', '.join(logs)}")
-        return [*lines, *([self.note] if self.note else []), *self.problems]
+        return [*lines, *([f"  {self.note}"] if self.note else []), *self.problems]
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``; every number in the unit its name says."""

@@ -44,7 +44,7 @@ STOP_GRACE_S = 30.0
 """From "stop now" to SIGKILL: a batch of the largest network on a CPU, and closing the run."""
 
 _TICK_S = 0.2
-_NOTHING_TO_DO = "  The sweep had no trial for this agent: others have taken or finished them all, or it was stopped."
+_NOTHING_TO_DO = "The sweep had no trial for this agent: others have taken or finished them all, or it was stopped."
 _ENDED = ("FINISHED", "CANCELED")
 
 
@@ -237,14 +237,16 @@ class Supervisor:
                 self._display.close()
         self._raise_if_none_started()
         trials = tuple(self._in_order())
+        problems = tuple(seat.problem for seat in self._seats if seat.problem)
+        idle = not trials and not problems and self._phase == _Phase.WORK
         return AgentReport(
             sweep=self._options.sweep,
             trials=trials,
             wall_s=time.monotonic() - begun,
             worker_s=sum(seat.worker_s for seat in self._seats),
             on_gpu=self._plan.on_gpu,
-            problems=tuple(seat.problem for seat in self._seats if seat.problem),
-            note="" if trials or self._phase > _Phase.WORK else _NOTHING_TO_DO,
+            problems=problems,
+            note=_NOTHING_TO_DO if idle else "",
             signal=self._signal,
             gave_up=all(seat.problem for seat in self._seats),
         )

@@ -46,5 +46,6 @@ class SweepWatch(threading.Thread):
                 continue  # the workers tell of a server that stays away
 
     def finish(self) -> None:
-        """Ask no more."""
+        """Ask no more, but do not wait for a server that hangs."""
         self._over.set()
+        self.join(timeout=1.0)

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from fer_sweep.agent.board import Board, Seat, Trial
 from fer_sweep.agent.durations import format_seconds
-from fer_sweep.agent.messages import EpochDone, Event, TrialEnded, TrialStarted
+from fer_sweep.agent.messages import EpochDone, Event, TrialEnded, TrialStarted, Waiting
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -101,6 +101,8 @@ class PlainView:
                 self._line(seat, f"{seat.trial.name} {describe_epoch(seat.trial)}")
             case TrialEnded():
                 self._line(seat, f"{describe_end(event)}; {describe_totals(self._board)}")
+            case Waiting() if not self._board.running:
+                self._line(seat, "waiting: other agents hold what is left, or the sweep is paused")
             case _:
                 pass
 

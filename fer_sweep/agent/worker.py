@@ -231,7 +231,6 @@ class Worker:
         epochs = command.parameters.get("epochs", TrainConfig.model_fields["epochs"].default)
         self._channel.send(TrialStarted(run_id, run.name, command.parameters, epochs))
         checkpoints = self._options.home / "checkpoints" / self._options.sweep.sweep_id
-        checkpoints.mkdir(parents=True, exist_ok=True)
         outcome = run_trial(
             run,
             trainer,

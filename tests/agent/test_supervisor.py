@@ -32,6 +32,7 @@ from fer_sweep.agent.view import PlainView
 from fer_sweep.errors import ConfigError, ExitCode
 from fer_sweep.server.embedded import LocalServer, start_server
 from fer_sweep.tracking import (
+    AgentSession,
     Connection,
     RunInfo,
     SweepRef,
@@ -40,6 +41,7 @@ from fer_sweep.tracking import (
     fetch_history,
     fetch_runs,
     fetch_sweep,
+    record_failure,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.wandb_client]
@@ -240,6 +242,28 @@ def test_a_slot_gives_up_after_five_deaths_in_a_row(
     assert len(report.trials) == 5
     (problem,) = report.problems
     assert "5 workers in a row died" in problem
+
+
+def test_an_agent_without_a_trial_says_that_others_have_them(
+    connection: Connection, options: Callable[..., AgentOptions]
+) -> None:
+    sweep = make_sweep(connection, [1])
+    taken = AgentSession(connection, sweep).heartbeat(())
+    assert taken is not None
+    stream = io.StringIO()
+
+    def close_the_other_agents_run() -> None:
+        wait_until(lambda: "other agents hold what is left" in stream.getvalue(), 20)
+        failure = {"failure/cause": "killed"}
+        record_failure(connection, sweep, taken.run_id, exit_code=1, failure=failure)
+
+    other = threading.Thread(target=close_the_other_agents_run)
+    other.start()
+    report = run(options(sweep, workers=1), stream)
+    other.join()
+    assert report.exit_code == ExitCode.DONE
+    assert report.lines[0].startswith(f"{sweep.path}: no trials in")
+    assert "others have taken or finished them all" in report.lines[1]
 
 
 def test_count_is_exact_over_all_slots(

@@ -244,10 +244,11 @@ def test_a_wide_terminal_has_the_bar_and_all_parameters(monkeypatch: pytest.Monk
     assert all("cnn4_bn lr=0.001 bs=64 dropout=0.3" in line and "━━━━" in line for line in rows)
 
 
-def test_a_terminal_that_is_gone_ends_nothing() -> None:
+@pytest.mark.parametrize("kind", [PlainView, LiveView])
+def test_a_terminal_that_is_gone_ends_nothing(kind: type[PlainView | LiveView]) -> None:
     ours, its = pty.openpty()
     with os.fdopen(its, "w", encoding="utf-8") as stream:
-        display = Display(Board(["cpu 0"], left=1), PlainView(stream), stream)
+        display = Display(Board(["cpu 0"], left=1), kind(stream), stream)
         display.open()
         os.close(ours)
         display.say("nobody reads this")
