@@ -41,6 +41,8 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "wandb-data"))
     monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("COLUMNS", "LINES"):  # a parallel run sets them
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     forget_wandb()
 

@@ -12,6 +12,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -354,8 +355,9 @@ def test_agents_survive_a_restart_of_their_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = tmp_path / "server" / "server.sqlite"
-    server = start_server(database)
-    port = int(server.url.rsplit(":", 1)[1])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]  # not the default one, which any other server may take meanwhile
+    server = start_server(database, port=port)
     connection = connect(server.url, server.api_key, "", "fersweep")
     sweep = make_sweep(connection, [1, 2, 3, 4], epochs=10)
     command = (sys.executable, str(HERE / "stub_worker.py"))
