@@ -356,7 +356,8 @@ def test_agents_survive_a_restart_of_their_server(
 ) -> None:
     database = tmp_path / "server" / "server.sqlite"
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # not the default one, which any other server may take meanwhile
+        # Not the default port, which any other server may take meanwhile.
+        port = free.getsockname()[1]
     server = start_server(database, port=port)
     connection = connect(server.url, server.api_key, "", "fersweep")
     sweep = make_sweep(connection, [1, 2, 3, 4], epochs=10)
