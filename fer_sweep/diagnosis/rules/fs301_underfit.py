@@ -18,12 +18,25 @@ import numpy as np
 from fer_sweep.diagnosis import cases
 from fer_sweep.diagnosis.remedy import calm_down, more_capacity
 from fer_sweep.diagnosis.rule import Case, Finding, Peers, Rule, Severity, Verdict
-from fer_sweep.history import FER2013_SIZES, Floats, History, best_epoch, standard_error, window
+from fer_sweep.history import (
+    FER2013_SIZES,
+    Best,
+    Floats,
+    History,
+    best_epoch,
+    standard_error,
+    window,
+)
 
 TARGET = 0.55
 BELOW_PEERS = 0.05
 GAP = 0.03
 MIN_EPOCHS = 8
+_AGAINST = {
+    "sweep": "this sweep's runs reach",
+    "task": "this task allows",
+    "chance": "chance explains",
+}
 CHANCE = 0.25
 """Share of FER2013's largest class (happy)."""
 
@@ -42,9 +55,9 @@ def check(history: History, peers: Peers) -> Finding | None:
     reached = value + _pace(val if whose == "sweep" else train) * len(epochs)
     if target is None or value >= target or gap >= GAP or reached >= target:
         return None
-    stuck = best.accuracy <= CHANCE + 2 * best.standard_error
+    stuck = best.accuracy <= _chance(best)
     chance = " It never got past always answering the commonest class." if stuck else ""
-    against = "this sweep's runs reach" if whose == "sweep" else "this task allows"
+    against = _AGAINST[whose]
     return Finding(
         code="FS301",
         name="underfit",
@@ -62,13 +75,23 @@ def check(history: History, peers: Peers) -> Finding | None:
 
 
 def _target(history: History, peers: Peers) -> tuple[float | None, str]:
-    """The accuracy a run should reach, and whether the task or its sweep says so."""
+    """The accuracy a run should reach, and who says so: its sweep, the task, or chance."""
     best = best_epoch(history)
     if peers.median_accuracy is not None and best is not None:
         margin = max(BELOW_PEERS, 2 * standard_error(best.accuracy, history.n_val))
         if best.accuracy < peers.median_accuracy - margin:
             return peers.median_accuracy - margin, "sweep"
-    return (TARGET, "task") if _is_fer2013(history) else (None, "task")
+    if _is_fer2013(history):
+        return TARGET, "task"
+    # What other faces allow is not known, but a run that never beat chance has not learned on any.
+    if best is not None and best.accuracy <= _chance(best):
+        return _chance(best), "chance"
+    return None, "task"
+
+
+def _chance(best: Best) -> float:
+    """What always answering the commonest class reaches, luck included."""
+    return CHANCE + 2 * best.standard_error
 
 
 def _is_fer2013(history: History) -> bool:
@@ -99,6 +122,10 @@ RULE = Rule(
             "far below its sweep",
             cases.flat(level=0.60, summary={"data/source": "faces:n=6000"}),
             Peers(median_accuracy=0.75),
+        ),
+        Case(
+            "never learns other faces",
+            cases.flat(level=0.25, summary={"data/source": "faces:n=6000"}),
         ),
         Case(
             "a folder with faces in its name is still FER2013",
