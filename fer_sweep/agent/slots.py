@@ -32,7 +32,7 @@ _MALLOC_ENV = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 """glibc gives each batch's large blocks back to the kernel and faults them in again: measured 1.4x to 1.7x on
-small networks, one thread (docs: performance). Must be set before the process starts."""
+small networks, one thread (benchmarks/training.py). Must be set before the process starts."""
 
 
 @dataclass(frozen=True)
